@@ -1,0 +1,318 @@
+"""The sections and keys of the configuration, each with its default and its meaning."""
+
+from __future__ import annotations
+
+import ipaddress
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Annotated, Any, Final, Literal, get_args, get_origin
+
+from pydantic import BaseModel, ConfigDict, Field, JsonValue, model_validator
+
+from loom_grpc.config.error import ConfigError
+from loom_grpc.config.value import (
+    Address,
+    Count,
+    HeaderName,
+    HeaderValue,
+    Name,
+    NameOrNothing,
+    Number,
+    Origin,
+    Pause,
+    Seconds,
+    SecretRef,
+    Size,
+    Status,
+    Text,
+    Url,
+)
+
+KeyPath = tuple[str, ...]
+"""Where a value is in the tree, such as `("providers", "openai", "base_url")`."""
+
+
+class Section(BaseModel):
+    """A group of keys; unknown keys are refused, and values do not change once read."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, hide_input_in_errors=True)
+
+
+class TlsConfig(Section):
+    """The certificate of a listening address."""
+
+    cert_file: Path = Field(description="PEM file with the server's certificate chain.")
+    key_file: Path = Field(description="PEM file with the private key of the certificate.")
+    client_ca_file: Path | None = Field(
+        default=None,
+        description="PEM file with the authorities of callers' certificates; callers must then show one (mutual TLS).",
+    )
+
+
+class GrpcConfig(Section):
+    """The gRPC edge."""
+
+    address: Address = Field(default="127.0.0.1:50051", description="Where gRPC listens; port 0 takes a free one.")
+    max_message_bytes: Size = Field(default=16 * 2**20, description="The most bytes of one request.")
+    keepalive_time_s: Seconds = Field(
+        default=30.0, description="Silence on a connection after which the caller is pinged."
+    )
+    keepalive_timeout_s: Seconds = Field(
+        default=10.0, description="Wait for the answer to a ping before the connection is closed."
+    )
+    tls: TlsConfig | None = Field(default=None, description="Serves with TLS.")
+    channelz: bool = Field(default=False, description="Serves channelz, which shows connections and their counters.")
+    reflection: bool = Field(
+        default=True, description="Serves reflection, which lets tools such as grpcurl read the contract."
+    )
+    drain_grace_s: Pause = Field(
+        default=30.0, description="Time that calls in flight get to finish when the server is told to stop."
+    )
+
+
+class CorsConfig(Section):
+    """Which web pages may call the HTTP edge."""
+
+    allow_origins: list[Origin] = Field(
+        default_factory=list, description="Origins whose pages may call; `*` is every origin, none is off."
+    )
+    allow_headers: list[Text] = Field(
+        default_factory=lambda: ["*"], description="Request headers that a page may send; `*` is every header."
+    )
+    allow_credentials: bool = Field(default=False, description="Lets pages send cookies; not together with `*`.")
+    max_age_s: Annotated[int, Number, Field(ge=0, le=86_400)] = Field(
+        default=600, description="Time for which a browser may remember the answer to a preflight request."
+    )
+
+    @model_validator(mode="after")
+    def _no_cookies_from_everywhere(self) -> CorsConfig:
+        if self.allow_credentials and "*" in self.allow_origins:
+            raise ValueError("allow_credentials needs the origins by name; * would let every page act as its visitor")
+        return self
+
+
+class HttpConfig(Section):
+    """The HTTP edge."""
+
+    enabled: bool = Field(default=True, description="Serves HTTP beside gRPC.")
+    address: Address = Field(default="127.0.0.1:8080", description="Where HTTP listens; port 0 takes a free one.")
+    max_body_bytes: Size = Field(
+        default=16 * 2**20, description="The most bytes of one request's body; larger ones are answered with 413."
+    )
+    keepalive_comment_s: Seconds = Field(
+        default=15.0, description="Silence in a stream after which a comment keeps the connection open."
+    )
+    cors: CorsConfig = Field(default_factory=CorsConfig, description="Which web pages may call.")
+    tls: TlsConfig | None = Field(default=None, description="Serves with TLS.")
+
+
+class RetryConfig(Section):
+    """When and how often a provider is asked again."""
+
+    max_attempts: Annotated[int, Number, Field(ge=1, le=100)] = Field(
+        default=3, description="Attempts for a call, the first one included."
+    )
+    base_delay_s: Pause = Field(default=0.5, description="Wait before the second attempt.")
+    max_delay_s: Pause = Field(default=30.0, description="The longest wait between two attempts.")
+    backoff_factor: Annotated[float, Number, Field(ge=1, le=100)] = Field(
+        default=2.0, description="How much longer each wait is than the one before."
+    )
+    jitter: bool = Field(default=True, description="Varies the waits, so that calls do not come back all at once.")
+    statuses: tuple[Status, ...] = Field(
+        default=(408, 429, 500, 502, 503, 504, 529),
+        description="HTTP statuses of the provider after which it is asked again.",
+    )
+
+
+class TimeoutsConfig(Section):
+    """How long to wait for a provider."""
+
+    connect_s: Seconds = Field(default=10.0, description="The longest wait for a connection.")
+    first_token_s: Seconds = Field(
+        default=120.0, description="The longest wait from the request to the first of the answer."
+    )
+    idle_s: Seconds = Field(default=60.0, description="The longest silence between two chunks of a stream.")
+    total_s: Seconds = Field(default=600.0, description="The longest time for a whole call, retries included.")
+
+
+class ProviderConfig(Section):
+    """One provider: where it is, what it is shown and how patient we are."""
+
+    enabled: bool = Field(default=True, description="Serves this provider.")
+    dialect: NameOrNothing = Field(
+        default="",
+        description="The provider whose wire format this one speaks, such as `openai`; empty is its own.",
+    )
+    api_key: SecretRef | None = Field(default=None, description="The provider's key.")
+    access_token: SecretRef | None = Field(
+        default=None, description="A bearer token for Vertex AI instead of Google's application default credentials."
+    )
+    base_url: Url = Field(
+        default="",
+        description="Replaces scheme, host and path prefix of the provider's address; empty is the usual one.",
+    )
+    default_model: Text = Field(
+        default="", description="What the model name `default` means; empty is the provider's usual one."
+    )
+    models: list[Text] = Field(default_factory=list, description="Models that the provider is known to have.")
+    organization: Text = Field(default="", description="Organization that calls are billed to (OpenAI).")
+    project: Text = Field(default="", description="Project that calls belong to (Vertex AI, OpenAI).")
+    location: Text = Field(default="", description="Region that answers (Vertex AI).")
+    headers: dict[HeaderName, HeaderValue] = Field(
+        default_factory=dict,
+        repr=False,
+        description="A header sent with every request; may be a secret reference.",
+    )
+    options: dict[Text, JsonValue] = Field(
+        default_factory=dict, description="A field merged into the JSON body of every request."
+    )
+    retry: RetryConfig = Field(
+        default_factory=RetryConfig, description="When and how often the provider is asked again."
+    )
+    timeouts: TimeoutsConfig = Field(default_factory=TimeoutsConfig, description="How long to wait for the provider.")
+    max_connections: Count = Field(
+        default=1000, description="The most connections to the provider at once, in each worker process."
+    )
+
+
+class TelemetryConfig(Section):
+    """Spans and metrics."""
+
+    otlp_endpoint: Url = Field(
+        default="",
+        description="Where spans and metrics go by OTLP over gRPC, such as `http://127.0.0.1:4317`; empty is nowhere.",
+    )
+    otlp_headers: dict[HeaderName, SecretRef] = Field(
+        default_factory=dict, description="A header sent to the OTLP endpoint."
+    )
+    service_name: Text = Field(default="loom-grpc", description="The name under which spans and metrics are filed.")
+    traces: bool = Field(default=True, description="Makes spans.")
+    metrics: bool = Field(default=True, description="Counts and measures calls.")
+    capture_content: bool = Field(default=False, description="Puts prompts and answers into spans.")
+
+
+class LogConfig(Section):
+    """The log on standard error."""
+
+    level: Literal["debug", "info", "warning", "error", "critical"] = Field(
+        default="info", description="The least grave lines to write."
+    )
+    format: Literal["auto", "console", "json"] = Field(
+        default="auto", description="How lines look; `auto` is `console` on a terminal and `json` elsewhere."
+    )
+    prompts: bool = Field(default=False, description="Writes prompts and answers to the log.")
+    access: bool = Field(default=True, description="Writes a line for every call.")
+
+
+class CompatConfig(Section):
+    """Where Loom's endpoints do as Loom does although something else is more useful."""
+
+    loom_rate_limit_status: Annotated[Literal[429, 503], Number] = Field(
+        default=429, description="The HTTP status of a rate limit on Loom's endpoints; Loom itself sends 503."
+    )
+    empty_arguments: Literal["object", "null"] = Field(
+        default="object",
+        description="What a tool call without arguments carries on Loom's endpoints: `{}` or, as Loom does, `null`.",
+    )
+
+
+class Config(Section):
+    """Everything that can be configured."""
+
+    grpc: GrpcConfig = Field(default_factory=GrpcConfig, description="The gRPC edge.")
+    http: HttpConfig = Field(default_factory=HttpConfig, description="The HTTP edge.")
+    workers: Annotated[int, Number, Field(ge=1, le=1024)] = Field(
+        default=1, description="Processes that share the addresses."
+    )
+    default_provider: NameOrNothing = Field(
+        default="", description="The provider of a call that names neither a provider nor a model that only one has."
+    )
+    providers: dict[Name, ProviderConfig] = Field(
+        default_factory=dict, description="The providers by name; with none, the mock provider serves."
+    )
+    aliases: dict[Text, Text] = Field(default_factory=dict, description="The `provider/model` that a name stands for.")
+    telemetry: TelemetryConfig = Field(default_factory=TelemetryConfig, description="Spans and metrics.")
+    log: LogConfig = Field(default_factory=LogConfig, description="The log.")
+    compat: CompatConfig = Field(default_factory=CompatConfig, description="Faithfulness to Loom.")
+
+
+def check_exposure(config: Config) -> None:
+    """Refuses addresses that other machines reach while nothing controls who calls; raises `ConfigError`.
+
+    Mutual TLS counts as control.
+    """
+    listening: list[tuple[str, GrpcConfig | HttpConfig]] = [("grpc", config.grpc)]
+    if config.http.enabled:
+        listening.append(("http", config.http))
+    problems = [
+        f"{name}.address: {edge.address} can be reached from other machines and nothing controls who calls; "
+        f"listen on 127.0.0.1, or set {name}.tls with client_ca_file (mutual TLS)"
+        for name, edge in listening
+        if not _is_loopback(edge.address) and not (edge.tls and edge.tls.client_ca_file)
+    ]
+    if problems:
+        raise ConfigError(*problems)
+
+
+def _is_loopback(address: str) -> bool:
+    host = address.rpartition(":")[0].strip("[]")
+    if address.startswith("unix:") or host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:  # a name, which may mean any address
+        return False
+
+
+# A place's kind is the type that the sections give it. These walk the tree of kinds.
+
+
+def is_leaf(kind: Any) -> bool:
+    """Tells whether a place holds a value rather than further keys."""
+    return section_of(kind) is None and get_origin(kind) is not dict
+
+
+def section_of(kind: Any) -> type[Section] | None:
+    """Returns the section that a place holds, be it optional or not."""
+    parts = () if get_origin(kind) is dict else (kind, *get_args(kind))
+    return next((part for part in parts if isinstance(part, type) and issubclass(part, Section)), None)
+
+
+def child(kind: Any, key: str) -> Any:
+    """Returns the kind of what is under a key, or None when there is no such key."""
+    if get_origin(kind) is dict:
+        return get_args(kind)[1]
+    section = section_of(kind)
+    found = section.model_fields.get(key) if section else None
+    return found.annotation if found else None
+
+
+def leaves(value: Any, kind: Any = Config, path: KeyPath = ()) -> Iterator[tuple[KeyPath, Any]]:
+    """Walks over all values below a place, in the order of the sections."""
+    if isinstance(value, Section):
+        inner = [(name, getattr(value, name)) for name in type(value).model_fields]
+    elif isinstance(value, dict) and value and not is_leaf(kind):
+        inner = list(value.items())
+    else:
+        yield path, value
+        return
+    for key, below in inner:
+        yield from leaves(below, child(kind, key), (*path, key))
+
+
+def dotted(path: KeyPath) -> str:
+    """Writes a path as people do."""
+    return ".".join(path)
+
+
+_LONGEST_KEY: Final = 40
+
+
+def where(path: KeyPath) -> str:
+    """Writes a path for an error, where a key may be a value that lost its way: long ones are not repeated."""
+    return dotted(tuple(key if len(key) <= _LONGEST_KEY and key.isprintable() else unnamed(key) for key in path))
+
+
+def unnamed(key: str) -> str:
+    """Speaks of a key without repeating it."""
+    return f"(a key of {len(key)} characters)"

@@ -1,0 +1,416 @@
+"""Putting the configuration together from its sources, remembering who said what."""
+
+from __future__ import annotations
+
+import difflib
+import json
+import re
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import NoneType
+from typing import Any, Final, NamedTuple, NoReturn, get_args, get_origin
+
+from pydantic import JsonValue, SecretStr, ValidationError
+from pydantic_core import ErrorDetails
+
+from loom_grpc.config.error import ConfigError
+from loom_grpc.config.file import read_yaml
+from loom_grpc.config.schema import (
+    Config,
+    KeyPath,
+    ProviderConfig,
+    child,
+    dotted,
+    is_leaf,
+    leaves,
+    section_of,
+    unnamed,
+    where,
+)
+from loom_grpc.config.value import split_reference
+
+FLAGS: Final[dict[str, tuple[KeyPath, object]]] = {
+    "--grpc-address": (("grpc", "address"), None),
+    "--http-address": (("http", "address"), None),
+    "--no-http": (("http", "enabled"), False),
+    "--workers": (("workers",), None),
+    "--log-level": (("log", "level"), None),
+}
+"""The key that each flag of the command line sets, and the value of a flag that takes none."""
+
+VARIABLES: Final[dict[KeyPath, tuple[str, ...]]] = {
+    ("default_provider",): ("LOOM_SERVER_LLM_PROVIDER",),
+    ("providers", "anthropic", "api_key"): (
+        "LOOM_SERVER_ANTHROPIC_API_KEY",
+        "LOOM_SERVER_ANTHROPIC_API_KEY_FILE",
+        "ANTHROPIC_API_KEY",
+    ),
+    ("providers", "anthropic", "base_url"): ("ANTHROPIC_BASE_URL",),
+    ("providers", "anthropic", "default_model"): ("LOOM_SERVER_ANTHROPIC_MODEL", "ANTHROPIC_MODEL"),
+    ("providers", "openai", "api_key"): (
+        "LOOM_SERVER_OPENAI_API_KEY",
+        "LOOM_SERVER_OPENAI_API_KEY_FILE",
+        "OPENAI_API_KEY",
+    ),
+    ("providers", "openai", "base_url"): ("OPENAI_BASE_URL",),
+    ("providers", "openai", "default_model"): ("LOOM_SERVER_OPENAI_MODEL", "OPENAI_MODEL"),
+    ("providers", "openai", "organization"): (
+        "LOOM_SERVER_OPENAI_ORGANIZATION",
+        "OPENAI_ORGANIZATION",
+        "OPENAI_ORG_ID",
+    ),
+    ("providers", "openai", "project"): ("OPENAI_PROJECT_ID",),
+    ("providers", "vertex", "project"): ("LOOM_SERVER_VERTEX_PROJECT", "GOOGLE_CLOUD_PROJECT"),
+    ("providers", "vertex", "location"): ("LOOM_SERVER_VERTEX_LOCATION", "GOOGLE_CLOUD_LOCATION"),
+    ("providers", "vertex", "default_model"): ("LOOM_SERVER_VERTEX_MODEL",),
+    ("providers", "gemini", "api_key"): (
+        "LOOM_SERVER_GEMINI_API_KEY",
+        "LOOM_SERVER_GEMINI_API_KEY_FILE",
+        "GEMINI_API_KEY",
+        "GOOGLE_API_KEY",
+    ),
+    ("providers", "gemini", "default_model"): ("LOOM_SERVER_GEMINI_MODEL", "GEMINI_MODEL"),
+    ("providers", "zai", "api_key"): ("LOOM_SERVER_ZAI_API_KEY", "LOOM_SERVER_ZAI_API_KEY_FILE", "ZAI_API_KEY"),
+    ("providers", "zai", "base_url"): ("ZAI_BASE_URL",),
+    ("providers", "zai", "default_model"): ("LOOM_SERVER_ZAI_MODEL", "ZAI_MODEL"),
+    ("providers", "ollama", "base_url"): ("OLLAMA_HOST",),
+    ("telemetry", "otlp_endpoint"): ("OTEL_EXPORTER_OTLP_ENDPOINT",),
+    ("telemetry", "service_name"): ("OTEL_SERVICE_NAME",),
+}
+"""Well-known environment variables, the first that is set winning; they fill only what nothing else has set."""
+
+SWITCHES: Final[dict[str, tuple[str, ...]]] = {
+    "anthropic": ("api_key",),
+    "openai": ("api_key",),
+    "vertex": ("project", "location"),
+    "gemini": ("api_key",),
+    "zai": ("api_key",),
+    "ollama": ("base_url",),
+}
+"""The keys of a provider that switch it on when well-known variables give all of them."""
+
+PREFIX: Final = "LOOM_"
+_KNOWN: Final = {name for names in VARIABLES.values() for name in names}
+# A Service that Kubernetes calls loom-... puts variables of such names into every container beside it.
+_KUBERNETES: Final = re.compile(r"_(SERVICE_(HOST|PORT)|PORT)(_|$)")
+_OLLAMA_PORT: Final = 11434
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """A configuration, where each of its values came from, and what deserves a warning."""
+
+    config: Config
+    origins: Mapping[str, str]
+    """By dotted path: `default`, `file loom.yaml:12`, `environment NAME` or `flag --name`."""
+    warnings: tuple[str, ...] = ()
+
+
+def load(
+    file: Path | None, environ: Mapping[str, str], flags: Mapping[str, object], *, registry: Collection[str] = ()
+) -> Loaded:
+    """Reads the configuration: the file, then the environment, then flags, each overriding the one before.
+
+    `flags` maps names of `FLAGS` to what was given, None when the flag was not. `registry` names the providers that
+    need no `dialect`; without it names go unchecked. Raises `ConfigError` with every problem found.
+    """
+    draft = _Draft()
+    if file is not None:
+        draft.take_file(file)
+    draft.take_environment(environ)
+    draft.take_flags(flags)
+    draft.fill(environ)
+    config = draft.validated()
+    if config is not None:
+        config = draft.with_a_provider(config)
+        draft.problems += _broken_names(config, draft, registry)
+        draft.problems += _unset_variables(config, draft, environ)
+    if config is None or draft.problems:
+        raise ConfigError(*dict.fromkeys(draft.problems))
+    return Loaded(config, {dotted(path): draft.origin(path) for path, _ in leaves(config)}, tuple(draft.warnings))
+
+
+class Setting(NamedTuple):
+    """A value that somebody set."""
+
+    value: object
+    origin: str
+
+
+@dataclass
+class _Draft:
+    """What the sources say so far: at most one setting for each leaf of the tree, and what is wrong with them."""
+
+    settings: dict[KeyPath, Setting] = field(default_factory=dict)
+    problems: list[str] = field(default_factory=list)
+    warnings: list[str] = field(default_factory=list)
+
+    def take_file(self, file: Path) -> None:
+        value, lines = read_yaml(file)
+        self.take(value, Config, (), lambda path: f"file {file}:{lines.get(path, 1)}")
+
+    def take_environment(self, environ: Mapping[str, str]) -> None:
+        names = (name for name in environ if name.startswith(PREFIX) and environ[name] and name not in _KNOWN)
+        for name in sorted(names, key=lambda name: (name.count("__"), name)):  # narrow ones override broad ones
+            steps = name.removeprefix(PREFIX).lower().split("__")
+            if len(steps) > 1 or steps[0] in Config.model_fields:
+                self.take_variable(name, steps, environ[name])
+            elif not _KUBERNETES.search(name):
+                self.warnings.append(f"the environment variable {name} is not read{_nearest_variable(name)}")
+
+    def take_variable(self, name: str, steps: list[str], text: str) -> None:
+        kind: Any = Config
+        path: KeyPath = ()
+        origin = f"environment {name}"
+        for step in steps:
+            key = self.spelled(path, step)
+            inner = child(kind, key)
+            if inner is None:
+                self.problems.append(_unknown(kind, (*path, key), origin))
+                return
+            kind, path = inner, (*path, key)
+        try:
+            value = _parsed(text, kind)
+        except (ValueError, RecursionError):
+            self.problems.append(f"{where(path)}: must be JSON, such as {_EXAMPLES[_shape(kind)]} ({origin})")
+        else:
+            self.take(value, kind, path, lambda _: origin)
+
+    def spelled(self, path: KeyPath, step: str) -> str:
+        """Returns the key that a part of a variable's name means: variables have no hyphens and no lower case."""
+        present = (other[len(path)] for other in self.settings if other[: len(path)] == path and len(other) > len(path))
+        usual = step.replace("_", "-") if path and path[-1].endswith("headers") else step
+        return next((key for key in present if key.replace("-", "_").lower() == step), usual)
+
+    def take_flags(self, flags: Mapping[str, object]) -> None:
+        for name, given in flags.items():
+            path, constant = FLAGS[name]
+            if given is not None and given is not False:
+                self.settings[path] = Setting(given if constant is None else constant, f"flag {name}")
+
+    def take(self, value: object, kind: Any, path: KeyPath, origin: Callable[[KeyPath], str]) -> None:
+        """Keeps a value, leaf by leaf; `kind` is the type of the place it goes to."""
+        if is_leaf(kind):
+            if value is not None or kind is JsonValue:
+                self.settings[path] = Setting(value, origin(path))
+        elif isinstance(value, dict):
+            self.take_keys(value, kind, path, origin)
+        elif value is not None:
+            self.problems.append(f"{where(path) or 'all'}: must be a mapping of keys to values ({origin(path)})")
+        elif NoneType not in get_args(kind):  # `mock:` with nothing behind it
+            self.take_keys({}, kind, path, origin)
+
+    def take_keys(self, value: dict[str, object], kind: Any, path: KeyPath, origin: Callable[[KeyPath], str]) -> None:
+        if not value and path:
+            self.settings.setdefault(path, Setting({}, origin(path)))
+        for key, inner in value.items():
+            inner_kind, inner_path = child(kind, key), (*path, key)
+            if inner_kind is None:
+                self.problems.append(_unknown(kind, inner_path, origin(inner_path)))
+            else:
+                self.take(inner, inner_kind, inner_path, origin)
+
+    def fill(self, environ: Mapping[str, str]) -> None:
+        """Fills what nobody has set from well-known variables, and switches on the providers whose keys are there."""
+        found = {path: name for path, names in VARIABLES.items() if (name := next(filter(environ.get, names), None))}
+        on = {path[1] for path in self.settings if path[0] == "providers" and len(path) > 1}
+        on |= {name for name, keys in SWITCHES.items() if all(("providers", name, key) in found for key in keys)}
+        for path, name in found.items():
+            if path not in self.settings and (path[0] != "providers" or path[1] in on):
+                self.settings[path] = Setting(_well_known(name, environ[name]), f"environment {name}")
+
+    def validated(self) -> Config | None:
+        """Makes the configuration, or notes why it cannot be made."""
+        try:
+            return Config.model_validate(self.tree())
+        except ValidationError as error:
+            found = error.errors(include_url=False, include_context=False, include_input=False)
+        self.problems += [self.problem(detail) for detail in found]
+        return None
+
+    def tree(self) -> dict[str, Any]:
+        tree: dict[str, Any] = {}
+        for path, (value, _) in self.settings.items():
+            node = tree
+            for step in path[:-1]:
+                node = node.setdefault(step, {})
+            if value != {}:
+                node[path[-1]] = value
+            else:
+                node.setdefault(path[-1], {})
+        return tree
+
+    def problem(self, detail: ErrorDetails) -> str:
+        path = _up_to_leaf(tuple(str(step) for step in detail["loc"] if step != "[key]"))
+        message = _MESSAGES.get(detail["type"]) or _reworded(detail["msg"])
+        return f"{where(path)}: {message} ({self.origin(path, nearby=True)})"
+
+    def origin(self, path: KeyPath, *, nearby: bool = False) -> str:
+        """Says who set a key; `nearby` accepts whoever set something next to it."""
+        if path in self.settings:
+            return self.settings[path].origin
+        for end in range(len(path), 0, -1) if nearby else ():
+            for other, setting in self.settings.items():
+                if other[:end] == path[:end]:
+                    return setting.origin
+        return "default"
+
+    def with_a_provider(self, config: Config) -> Config:
+        """Lets the mock provider serve when no other is configured."""
+        if any(provider.enabled for provider in config.providers.values()):
+            return config
+        if "mock" in config.providers:
+            self.problems.append(f"providers: none is enabled ({self.origin(('providers',), nearby=True)})")
+            return config
+        self.settings["providers", "mock", "enabled"] = Setting(True, "default, since no provider is configured")
+        return config.model_copy(update={"providers": {**config.providers, "mock": ProviderConfig()}})
+
+
+_MESSAGES: Final = {
+    "missing": "must be set",
+    "string_type": "must be text; put quotes around a number that is meant as text",
+}
+
+
+def _reworded(message: str) -> str:
+    return message.removeprefix("Value error, ").replace("Input should be", "must be").partition(", unable to")[0]
+
+
+def _up_to_leaf(path: KeyPath) -> KeyPath:
+    kind: Any = Config
+    for depth, step in enumerate(path):
+        if is_leaf(kind):
+            return path[:depth]
+        kind = child(kind, step)
+    return path
+
+
+def _broken_names(config: Config, draft: _Draft, registry: Collection[str]) -> Iterator[str]:
+    on = [name for name, provider in config.providers.items() if provider.enabled]
+    for name, provider in config.providers.items():
+        if registry and (provider.dialect or name) not in registry:
+            yield _unknown_dialect(name, provider.dialect, draft, registry)
+    if config.default_provider and config.default_provider not in on:
+        yield (
+            f"default_provider: is not a provider that is on; those are {', '.join(on)} "
+            f"({draft.origin(('default_provider',))})"
+        )
+    for alias, target in config.aliases.items():
+        provider_name, _, model = target.partition("/")
+        if provider_name not in on or not model:
+            yield (
+                f"{where(('aliases', alias))}: must be provider/model, the provider one of {', '.join(on)} "
+                f"({draft.origin(('aliases', alias))})"
+            )
+
+
+def _unknown_dialect(name: str, dialect: str, draft: _Draft, registry: Collection[str]) -> str:
+    path: KeyPath = ("providers", name, "dialect") if dialect else ("providers", name)
+    origin = draft.origin(path, nearby=True)
+    problem = "unknown provider" if dialect else "unknown provider, and no dialect says how it speaks"
+    return f"{where(path)}: {problem}{_nearest(dialect or name, registry)} ({origin})"
+
+
+def _unset_variables(config: Config, draft: _Draft, environ: Mapping[str, str]) -> Iterator[str]:
+    for path, reference in _references(config):
+        source, name = split_reference(reference)
+        if source == "env" and not environ.get(name):
+            origin = draft.origin(path)
+            yield f"{where(path)}: the environment variable {name} is not set; set it or change the key ({origin})"
+
+
+def _references(config: Config) -> Iterator[tuple[KeyPath, str]]:
+    for path, value in leaves(config):
+        if path[0] == "providers" and not config.providers[path[1]].enabled:
+            continue
+        if isinstance(value, SecretStr):
+            yield path, value.get_secret_value()
+        elif path[-2:-1] == ("headers",):
+            yield path, value
+
+
+def _well_known(name: str, text: str) -> str:
+    if name.endswith("_FILE"):
+        return f"file:{text}"
+    if name.endswith("_API_KEY"):
+        return f"env:{name}"  # the key itself stays where it is
+    if name == "OLLAMA_HOST":
+        return _ollama_url(text)
+    return text.lower() if name == "LOOM_SERVER_LLM_PROVIDER" else text
+
+
+def _ollama_url(host: str) -> str:
+    """Reads what Ollama takes in OLLAMA_HOST: host, port and scheme may each be missing.
+
+    Source: https://github.com/ollama/ollama/blob/main/envconfig/config.go, 2026-11-21.
+    """
+    if "://" in host:
+        return host
+    name, _, port = host.partition(":")
+    return f"http://{name or '127.0.0.1'}:{port or _OLLAMA_PORT}"
+
+
+def _parsed(text: str, kind: Any) -> object:
+    match _shape(kind):
+        case "text":
+            return text
+        case "list" if not text.lstrip().startswith("["):
+            return [item.strip() for item in text.split(",")]
+        case "value" if not text.lstrip().startswith(("[", "{", '"')):
+            return _json_or_text(text)
+    return _json(text)
+
+
+def _json_or_text(text: str) -> object:
+    try:
+        return _json(text)
+    except ValueError:  # a bare word
+        return text
+
+
+def _json(text: str) -> object:
+    return json.loads(text, parse_constant=_refuse_constant)
+
+
+def _shape(kind: Any) -> str:
+    """Says how a variable writes a value of a kind."""
+    if not is_leaf(kind):
+        return "mapping"
+    if get_origin(kind) in {list, tuple}:
+        return "list"
+    return "value" if kind is JsonValue else "text"
+
+
+_EXAMPLES: Final = {"mapping": '{"key": "value"}', "list": '["a", "b"]', "value": '{"key": "value"}'}
+
+
+def _refuse_constant(name: str) -> NoReturn:
+    raise ValueError(f"{name} is not JSON")
+
+
+def _unknown(kind: Any, path: KeyPath, origin: str) -> str:
+    section = section_of(kind)
+    hint = _nearest(path[-1], section.model_fields) if section else ""
+    return f"{where((*path[:-1], _shown_key(path[-1])))}: unknown key{hint} ({origin})"
+
+
+# `openai: {sk-...}` makes a key of a secret, so only what looks like words is repeated.
+_WORDS: Final = re.compile(r".{1,8}|[A-Za-z]{1,14}([_-][A-Za-z]{1,14})*")
+
+
+def _shown_key(key: str) -> str:
+    return key if _WORDS.fullmatch(key) else unnamed(key)
+
+
+def _nearest_variable(name: str) -> str:
+    known = _KNOWN | {PREFIX + "__".join(path).upper() for path, _ in leaves(Config())}
+    collapsed = {variable.replace("__", "_"): variable for variable in known}
+    close = difflib.get_close_matches(name, collapsed, n=1, cutoff=0.8)
+    return f"; did you mean {collapsed[close[0]]}?" if close else ""
+
+
+def _nearest(name: str, known: Iterable[str]) -> str:
+    known = list(known)
+    close = difflib.get_close_matches(name, known, n=1)
+    return f"; did you mean {close[0]}?" if close else f"; there are {', '.join(known)}"

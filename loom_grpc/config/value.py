@@ -1,0 +1,130 @@
+"""The types of single values and what they accept; their errors never repeat the value."""
+
+from __future__ import annotations
+
+import re
+from typing import Annotated, Final, Literal
+from urllib.parse import urlsplit
+
+from pydantic import AfterValidator, BeforeValidator, Field, SecretStr
+
+REDACTED: Final = "[REDACTED]"
+"""What stands in for a secret wherever the configuration is shown."""
+
+_ADDRESS: Final = re.compile(r"unix:\S+|(?:\[[0-9A-Fa-f:.]+\]|[^\s:/\[\]]+):(\d{1,5})", re.ASCII)
+_HEADER: Final = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+")  # RFC 9110, 5.1
+_NAME: Final = re.compile(r"[a-z0-9][a-z0-9_-]*")
+_ORIGIN: Final = re.compile(r"\*|[a-z][a-z0-9+.-]*://[^\s/]+")
+_VARIABLE: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+
+
+def split_reference(reference: str) -> tuple[Literal["env", "file", "literal"], str]:
+    """Splits a secret reference into where the secret is and the variable's name, the path or the secret itself.
+
+    Raises `ValueError` when the reference cannot be followed.
+    """
+    source, _, rest = reference.partition(":")
+    if source == "vault":
+        raise ValueError("vault references are not available in this version; use env:NAME or file:/path")
+    if source == "env":
+        if not _VARIABLE.fullmatch(rest):
+            raise ValueError("must have the name of an environment variable after env:")
+        return "env", rest
+    if source == "file":
+        if not rest or not rest.isprintable():
+            raise ValueError("must have the path of a file after file:")
+        return "file", rest
+    return "literal", reference
+
+
+def masked(reference: str) -> str:
+    """Shows where a secret is, but not the secret itself."""
+    return REDACTED if split_reference(reference)[0] == "literal" else reference
+
+
+def _number(value: object) -> object:
+    if isinstance(value, bool):  # pydantic would take true as 1
+        raise ValueError("must be a number")
+    return int(value) if isinstance(value, str) and value.isascii() and value.isdigit() else value
+
+
+def _text(value: str) -> str:
+    if not value.isprintable():
+        raise ValueError("must not contain line breaks or control characters")
+    return value
+
+
+def _name(value: str) -> str:
+    if not _NAME.fullmatch(value):
+        raise ValueError("must be lower-case letters, digits, - and _, and begin with a letter or a digit")
+    return value
+
+
+def _name_or_nothing(value: str) -> str:
+    return value and _name(value)
+
+
+def _address(value: str) -> str:
+    match = _ADDRESS.fullmatch(value)
+    if match is None or int(match[1] or 0) > 65_535:
+        raise ValueError("must be host:port, [ipv6]:port or unix:path")
+    return value
+
+
+def _origin(value: str) -> str:
+    if not _ORIGIN.fullmatch(value):
+        raise ValueError("must be * or an origin such as https://app.example.org, with no path and no / at the end")
+    return value
+
+
+def _url(value: str) -> str:
+    if value and not _is_plain_url(value):
+        raise ValueError("must be an http:// or https:// address with no user name, query or fragment")
+    return value.rstrip("/")
+
+
+def _is_plain_url(value: str) -> bool:
+    if not value.isprintable() or any(mark in value for mark in "?#@\\ "):
+        return False
+    try:
+        parts = urlsplit(value)
+        return parts.scheme in {"http", "https"} and bool(parts.hostname) and parts.port != 0
+    except ValueError:  # a port that is none, or brackets that hold no IPv6 address
+        return False
+
+
+def _secret(value: SecretStr) -> SecretStr:
+    if not value.get_secret_value():
+        raise ValueError("must not be empty; leave the key out instead")
+    split_reference(value.get_secret_value())
+    return value
+
+
+def _header_name(value: str) -> str:
+    if not _HEADER.fullmatch(value):
+        raise ValueError("is not the name of a header")
+    return value
+
+
+def _header_value(value: str) -> str:
+    split_reference(value)
+    return _text(value)
+
+
+Text = Annotated[str, AfterValidator(_text)]
+Name = Annotated[str, AfterValidator(_name)]
+NameOrNothing = Annotated[str, AfterValidator(_name_or_nothing)]
+Address = Annotated[str, AfterValidator(_address)]
+Url = Annotated[str, AfterValidator(_url)]
+Origin = Annotated[str, AfterValidator(_origin)]
+HeaderName = Annotated[str, AfterValidator(_header_name)]
+HeaderValue = Annotated[str, AfterValidator(_header_value)]
+SecretRef = Annotated[SecretStr, AfterValidator(_secret)]
+Number = BeforeValidator(_number)
+"""Keeps `true` from being a number; goes in front of every numeric type."""
+Status = Annotated[int, Number, Field(ge=400, le=599)]
+Count = Annotated[int, Number, Field(ge=1, le=100_000)]
+# gRPC keeps sizes and milliseconds in 32 bits with a sign, hence the upper ends.
+Size = Annotated[int, Number, Field(ge=1, le=2**31 - 1)]
+Seconds = Annotated[float, Number, Field(gt=0, le=2_147_483)]
+Pause = Annotated[float, Number, Field(ge=0, le=2_147_483)]

@@ -1,0 +1,1 @@
+"""What providers are shown: keys and tokens, and where they are kept."""
