@@ -1,0 +1,46 @@
+"""A call on its way through the pipeline, and the one shape that every stage has."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass, field
+
+from loom_grpc.v1.llm_service_pb2 import LlmEvent, LlmRequest, LlmResponse
+
+Send = Callable[[LlmEvent], Awaitable[object]]
+"""Takes the next event of an answer; returns when the receiver has room for more."""
+
+
+@dataclass(slots=True)
+class Call:
+    """One request and what the stages find out about it.
+
+    The edge makes the call; the router fills in `provider` and `model`; the retry loop counts `attempt` and sets `expires`; the
+    driver sets `responded` before the first event leaves and adds up `upstream_s`. Times are seconds, and points in time are on the
+    event loop's clock.
+    """
+
+    request: LlmRequest
+    stream: bool
+    request_id: str
+    deadline: float = math.inf
+    """When the caller stops waiting."""
+    metadata: Mapping[str, str] = field(default_factory=dict)
+    provider: str = ""
+    model: str = ""
+    attempt: int = 0
+    expires: float = math.inf
+    """When the provider's own limit for the whole call or the caller's deadline is reached."""
+    responded: bool = False
+    """Whether an event has been sent: after that nobody retries."""
+    upstream_s: float = 0.0
+    """Seconds spent waiting for providers, the pauses between attempts included."""
+    first_content_s: float | None = None
+    """Seconds from the last attempt's start to its first content; None before that."""
+    answer: LlmResponse | None = None
+    """The last attempt's whole answer, or what came of it before it failed."""
+
+
+Handler = Callable[[Call, Send], Awaitable[None]]
+"""Answers a call by sending events, the last of them `completed`; raises `LlmError`; stops all upstream work when cancelled."""

@@ -1,0 +1,81 @@
+"""Asks a provider again while its failures are passing ones."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+
+from loom_grpc.core.call import Call, Handler, Send
+from loom_grpc.core.errors import LlmError
+
+
+@dataclass(frozen=True, slots=True)
+class RetryPolicy:
+    """How often and how patiently to ask again; times in seconds.
+
+    `max_delay_s` bounds every wait, the provider's `Retry-After` included: a provider that asks for a longer one is not asked again.
+    `total_s` bounds the whole call with all its attempts and waits.
+    """
+
+    max_attempts: int = 3
+    base_delay_s: float = 0.5
+    max_delay_s: float = 30.0
+    backoff_factor: float = 2.0
+    jitter: bool = True
+    total_s: float = 600.0
+
+    def delay(self, attempt: int, retry_after: float | None, chance: float) -> float | None:
+        """Returns how long to wait after failed attempt number `attempt`, or None for giving up; `chance` is between 0 and 1."""
+        if attempt >= self.max_attempts:
+            return None
+        wait = self.base_delay_s * self.backoff_factor ** (attempt - 1)
+        if self.jitter:
+            wait *= 0.5 + chance
+        wait = min(wait, self.max_delay_s)
+        if retry_after is None:
+            return wait
+        return max(wait, retry_after) if retry_after <= self.max_delay_s else None
+
+
+class Retry:
+    """A handler that asks the handler behind it up to `max_attempts` times, never after the first event."""
+
+    def __init__(
+        self,
+        handler: Handler,
+        policy: RetryPolicy,
+        *,
+        retryable: Callable[[LlmError], bool],
+        on_retry: Callable[[Call, LlmError, float], None],
+        sleep: Callable[[float], Awaitable[object]] = asyncio.sleep,
+        chance: Callable[[], float] = random.random,
+    ) -> None:
+        self._handler = handler
+        self._policy = policy
+        self._retryable = retryable
+        self._on_retry = on_retry
+        self._sleep = sleep
+        self._chance = chance
+
+    async def __call__(self, call: Call, send: Send) -> None:
+        """Answers the call; raises the last attempt's `LlmError`."""
+        now = asyncio.get_running_loop().time
+        call.expires = min(call.deadline, now() + self._policy.total_s)
+        while True:
+            call.attempt += 1
+            try:
+                return await self._handler(call, send)
+            except LlmError as error:
+                delay = self._delay(call, error)
+                if delay is None or now() + delay >= call.expires:
+                    raise
+                self._on_retry(call, error, delay)
+            await self._sleep(delay)
+            call.upstream_s += delay
+
+    def _delay(self, call: Call, error: LlmError) -> float | None:
+        if call.responded or not self._retryable(error):
+            return None
+        return self._policy.delay(call.attempt, error.retry_after, self._chance())
