@@ -1,0 +1,1 @@
+"""What models speak: a dialect each, and the one driver that talks HTTP to them."""

@@ -1,0 +1,51 @@
+"""What a provider's dialect can do; all of it is pure, and the driver does the rest."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import NamedTuple, Protocol
+
+from loom_grpc.core.call import Call
+from loom_grpc.core.decoder import Decoder
+from loom_grpc.core.errors import LlmError
+from loom_grpc.v1.llm_service_pb2 import Model
+
+
+class HttpRequest(NamedTuple):
+    """A request to a provider; the path begins with `/` and is appended to the provider's base URL."""
+
+    method: str
+    path: str
+    body: bytes = b""
+    headers: Mapping[str, str] = {}
+
+
+class Dialect(Protocol):
+    """One wire format.
+
+    `name` is the `origin` that the dialect writes beside provider state. Encoding raises `LlmError` (INVALID_REQUEST) for what the wire
+    format cannot say; nothing else raises.
+    """
+
+    name: str
+
+    def encode(self, call: Call) -> HttpRequest:
+        """Writes a request for `call.model`, for a stream when `call.stream`."""
+
+    def decoder(self, call: Call, media_type: str) -> Decoder:
+        """Makes the reader of one answer; `media_type` is the answer's, without parameters and in lower case."""
+
+    def error(self, status: int, headers: Mapping[str, str], body: bytes) -> LlmError:
+        """Says what an answer of another status than 2xx means; header names are in lower case."""
+
+    def encode_count(self, call: Call) -> HttpRequest | None:
+        """Writes a request to count the prompt's tokens; None where the provider cannot."""
+
+    def decode_count(self, body: bytes) -> int:
+        """Reads the number of prompt tokens; raises `LlmError` (PROVIDER_BAD_RESPONSE)."""
+
+    def encode_models(self) -> HttpRequest | None:
+        """Writes a request for the provider's models; None where it has no list."""
+
+    def decode_models(self, body: bytes) -> list[Model]:
+        """Reads the provider's models, without `provider`; raises `LlmError` (PROVIDER_BAD_RESPONSE)."""

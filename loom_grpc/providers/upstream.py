@@ -1,0 +1,234 @@
+"""The driver: one attempt at one provider, from the request to the last event, within every time limit."""
+
+from __future__ import annotations
+
+import asyncio
+import math
+from collections.abc import Awaitable, Mapping
+from dataclasses import dataclass
+from time import perf_counter
+from types import TracebackType
+from typing import Any, Final, Protocol, Self, TypeVar
+
+from loom_grpc.core.call import Call, Send
+from loom_grpc.core.decoder import Decoder
+from loom_grpc.core.errors import PROVIDER_TIMEOUT, LlmError
+from loom_grpc.core.request import with_defaults
+from loom_grpc.providers._http import Response, Transport
+from loom_grpc.providers.dialect import Dialect, HttpRequest
+from loom_grpc.v1.llm_service_pb2 import LlmEvent, Model
+
+T = TypeVar("T")
+
+_MAX_ERROR_BYTES: Final = 64 * 1024
+_FETCH_S: Final = 30.0
+"""How long a count of tokens or a list of models may take."""
+
+
+class Credential(Protocol):
+    """What is shown to a provider."""
+
+    async def headers(self) -> Mapping[str, str]:
+        """Returns the headers to send; raises `LlmError` (PROVIDER_AUTH_FAILED, PROVIDER_UNAVAILABLE)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """How long one attempt may take, in seconds: to connect, until the first event of a stream, and between two chunks of it."""
+
+    connect_s: float
+    first_token_s: float
+    idle_s: float
+
+
+class Upstream:
+    """A provider's handler."""
+
+    def __init__(
+        self,
+        dialect: Dialect,
+        base_url: str,
+        credential: Credential,
+        transport: Transport,
+        limits: Limits,
+        headers: Mapping[str, str],
+        options: dict[str, Any],
+    ) -> None:
+        self.dialect = dialect
+        self._base_url = base_url.rstrip("/")
+        self._credential = credential
+        self._transport = transport
+        self._limits = limits
+        self._headers = {"content-type": "application/json", **headers}
+        self._options = options
+
+    async def __call__(self, call: Call, send: Send) -> None:
+        """Asks once and sends every event of the answer; raises `LlmError`; cancelling closes the connection."""
+        if self._options:
+            call.request = with_defaults(call.request, self._options)
+        request = self.dialect.encode(call)
+        async with _Watch(call, self._limits) as watch:
+            response = await self._open(request, watch)
+            finished = False
+            try:
+                await self._relay(call, response, send, watch)
+                finished = True
+            finally:
+                response.close(finished)
+
+    async def count_tokens(self, call: Call) -> int | None:
+        """Asks the provider how many tokens the prompt has; None where it cannot tell."""
+        request = self.dialect.encode_count(call)
+        return None if request is None else self.dialect.decode_count(await self._fetch(request, call))
+
+    async def models(self, call: Call) -> list[Model] | None:
+        """Asks the provider for its models; None where it has no list. Raises `LlmError`."""
+        request = self.dialect.encode_models()
+        return None if request is None else self.dialect.decode_models(await self._fetch(request, call))
+
+    async def _open(self, request: HttpRequest, watch: _Watch) -> Response:
+        """Returns an answer of status 2xx, or raises what another one means."""
+        headers = {**self._headers, **await self._credential.headers(), **request.headers}
+        url = self._base_url + request.path
+        response = await watch.wait(
+            self._transport.open(request.method, url, headers, request.body, self._limits.connect_s)
+        )
+        if 200 <= response.status < 300:
+            return response
+        try:
+            body = await _read_some(response, watch)
+        finally:
+            response.close(finished=False)
+        raise self.dialect.error(response.status, {k.lower(): v for k, v in response.headers.items()}, body)
+
+    async def _relay(self, call: Call, response: Response, send: Send, watch: _Watch) -> None:
+        decoder = self.dialect.decoder(call, _media_type(response.headers))
+        while not decoder.ended:
+            for event in await _next_events(decoder, response, watch):
+                call.responded = True
+                await send(event)
+            if decoder.failure is not None:
+                raise decoder.failure
+            if call.responded:
+                watch.has_spoken()
+
+    async def _fetch(self, request: HttpRequest, call: Call) -> bytes:
+        """Returns a whole small answer."""
+        call.expires = min(call.deadline, asyncio.get_running_loop().time() + _FETCH_S)
+        async with _Watch(call, self._limits) as watch:
+            response = await self._open(request, watch)
+            try:
+                chunks: list[bytes] = []
+                while chunk := await watch.wait(response.read()):
+                    chunks.append(chunk)
+            finally:
+                response.close(finished=False)
+        return b"".join(chunks)
+
+
+async def _next_events(decoder: Decoder, response: Response, watch: _Watch) -> list[LlmEvent]:
+    """Returns the events of the next bytes; where the bytes stop, the decoder's verdict decides."""
+    try:
+        chunk = await watch.wait(response.read())
+    except LlmError as error:
+        return decoder.end(error)
+    return decoder.feed(chunk) if chunk else decoder.end()
+
+
+async def _read_some(response: Response, watch: _Watch) -> bytes:
+    """Returns an error's body as far as it comes."""
+    body = b""
+    try:
+        while len(body) < _MAX_ERROR_BYTES and (chunk := await watch.wait(response.read())):
+            body += chunk
+    except LlmError:
+        return body
+    return body
+
+
+def _media_type(headers: Mapping[str, str]) -> str:
+    return headers.get("content-type", "").partition(";")[0].strip().lower()
+
+
+class _Watch:
+    """Breaks off an attempt that takes too long, and counts the time that it waits for the provider.
+
+    One timer serves the whole attempt: it is moved only when it fires, so that a chunk costs no timer of its own. `asyncio.timeout`
+    would cost one for each chunk.
+    """
+
+    def __init__(self, call: Call, limits: Limits) -> None:
+        self._call = call
+        self._limits = limits
+        self._silence_s = limits.first_token_s if call.stream else math.inf
+        self._waiting_since = math.inf
+        self._expired: LlmError | None = None
+
+    async def __aenter__(self) -> Self:
+        task = asyncio.current_task()
+        assert task is not None  # noqa: S101 - only a task awaits
+        self._task = task
+        self._cancelling = task.cancelling()
+        self._loop = asyncio.get_running_loop()
+        self._timer_at = math.inf
+        self._timer: asyncio.TimerHandle | None = None
+        self._arm(self._call.expires)
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+        if kind is asyncio.CancelledError:
+            self._raise_if_expired()
+
+    def has_spoken(self) -> None:
+        """Says that the first event has come: from here on the time between chunks counts."""
+        if self._call.stream:
+            self._silence_s = self._limits.idle_s
+
+    async def wait(self, answer: Awaitable[T]) -> T:
+        """Waits for the provider; raises `LlmError` (PROVIDER_TIMEOUT) when a limit is reached."""
+        began = perf_counter()
+        self._waiting_since = self._loop.time()
+        self._arm(self._waiting_since + self._silence_s)
+        try:
+            return await answer
+        except asyncio.CancelledError:
+            self._raise_if_expired()
+            raise
+        finally:
+            self._waiting_since = math.inf
+            self._call.upstream_s += perf_counter() - began
+
+    def _arm(self, when: float) -> None:
+        if when >= self._timer_at:
+            return
+        if self._timer is not None:
+            self._timer.cancel()
+        self._timer_at = when
+        self._timer = self._loop.call_at(when, self._look)
+
+    def _look(self) -> None:
+        """Runs when the timer fires: expires the attempt, or moves the timer to when it may be due."""
+        self._timer_at = math.inf
+        due = min(self._call.expires, self._waiting_since + self._silence_s)
+        if self._loop.time() < due:
+            self._arm(due)
+            return
+        self._expired = self._timeout()
+        self._task.cancel()
+
+    def _timeout(self) -> LlmError:
+        if self._loop.time() < self._call.expires:
+            return LlmError(PROVIDER_TIMEOUT, f"The provider sent nothing for {self._silence_s:g} s.")
+        if self._call.expires == self._call.deadline:
+            return LlmError(PROVIDER_TIMEOUT, "The caller's deadline passed before the provider's answer was complete.")
+        return LlmError(PROVIDER_TIMEOUT, "The provider's answer took longer than this server allows.")
+
+    def _raise_if_expired(self) -> None:
+        """Turns the cancellation that this watch asked for, and no other, into its error."""
+        error, self._expired = self._expired, None
+        if error is not None and self._task.uncancel() <= self._cancelling:
+            raise error
