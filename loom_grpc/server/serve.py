@@ -1,0 +1,87 @@
+"""The life of the server: start, serve, drain, in one process or in several that share the ports."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+from collections.abc import Callable, Coroutine
+
+import uvloop
+
+from loom_grpc.app import App
+from loom_grpc.config import Config, Loaded
+from loom_grpc.server.edge import GrpcEdge
+from loom_grpc.server.worker import supervise
+from loom_grpc.shim.serve import HttpEdge
+from loom_grpc.telemetry import Telemetry
+
+Ready = Callable[[str, str], None]
+"""Is told the gRPC and the HTTP address, the latter empty when there is none, once calls are served."""
+
+
+def run(loaded: Loaded, on_ready: Ready) -> int:
+    """Serves until SIGTERM or SIGINT and returns the exit code; raises `ConfigError` when it cannot start."""
+    config = loaded.config
+    if config.workers > 1:
+        return supervise(config, work, on_ready)
+    return _run(_serve(config, on_ready, worker=None))
+
+
+def work(config: Config, number: int, on_ready: Callable[[], None]) -> int:
+    """Serves as one of several workers."""
+    return _run(_serve(config, lambda _grpc, _http: on_ready(), worker=number))
+
+
+def _run(serving: Coroutine[None, None, int]) -> int:
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        return runner.run(serving)
+
+
+async def _serve(config: Config, on_ready: Ready, *, worker: int | None) -> int:
+    stop = _stop_signal()
+    telemetry = Telemetry(config)
+    await telemetry.start()
+    try:
+        async with App(config, os.environ, telemetry) as app:
+            await _serve_edges(config, app, telemetry, on_ready, stop, shared_port=worker is not None)
+    finally:
+        await telemetry.close()
+    return 0
+
+
+async def _serve_edges(
+    config: Config, app: App, telemetry: Telemetry, on_ready: Ready, stop: asyncio.Event, *, shared_port: bool
+) -> None:
+    grpc_edge = GrpcEdge(config.grpc, app, telemetry, shared_port=shared_port)
+    http_edge = HttpEdge(config, app, telemetry, shared_port=shared_port) if config.http.enabled else None
+    grpc_address = _with_port(config.grpc.address, await grpc_edge.start())
+    http_address = _with_port(config.http.address, await http_edge.start()) if http_edge else ""
+    telemetry.log.info("serving", grpc=grpc_address, http=http_address, providers=list(config.providers))
+    on_ready(grpc_address, http_address)
+    await stop.wait()
+    grace_s = config.grpc.drain_grace_s
+    telemetry.log.info("draining", grace_s=grace_s)
+    await asyncio.gather(grpc_edge.drain(grace_s), *([http_edge.drain(grace_s)] if http_edge else []))
+    telemetry.log.info("stopped")
+
+
+def _stop_signal() -> asyncio.Event:
+    """Returns the event that SIGTERM and SIGINT set; a second one ends the process at once."""
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+
+    def on_signal(number: int) -> None:
+        if stop.is_set():
+            os._exit(128 + number)
+        stop.set()
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, on_signal, number)
+    return stop
+
+
+def _with_port(address: str, port: int) -> str:
+    """Puts the port that was taken in the place of port 0."""
+    host, colon, given = address.rpartition(":")
+    return f"{host}:{port}" if colon and given == "0" else address

@@ -1,0 +1,37 @@
+"""Writes a failure as gRPC says it: a code, a message, and `google.rpc` details in the trailing metadata."""
+
+from __future__ import annotations
+
+from typing import Final
+
+import grpc
+from google.rpc import error_details_pb2, status_pb2
+
+from loom_grpc.core.errors import DOMAIN, LlmError
+
+_CODES: Final = {code.value[0]: code for code in grpc.StatusCode}
+_DETAILS: Final = "grpc-status-details-bin"
+_MAX_MESSAGE: Final = 1500
+"""Metadata has to fit into 8 KiB with everything else in it."""
+
+
+def code_of(error: LlmError) -> grpc.StatusCode:
+    """Returns the gRPC code of an error."""
+    return _CODES[error.row.grpc]
+
+
+def message_of(error: LlmError) -> str:
+    """Returns the error's message, cut to what metadata can hold."""
+    return error.message if len(error.message) <= _MAX_MESSAGE else error.message[: _MAX_MESSAGE - 1] + "…"
+
+
+def details_of(error: LlmError, request_id: str) -> tuple[str, bytes]:
+    """Returns the trailing metadata entry with ErrorInfo, and RetryInfo when a time is known."""
+    status = status_pb2.Status(code=error.row.grpc, message=message_of(error))
+    metadata = {**error.metadata, "request_id": request_id}
+    status.details.add().Pack(error_details_pb2.ErrorInfo(reason=error.name, domain=DOMAIN, metadata=metadata))
+    if error.retry_after is not None:
+        retry = error_details_pb2.RetryInfo()
+        retry.retry_delay.FromMilliseconds(round(error.retry_after * 1000))
+        status.details.add().Pack(retry)
+    return _DETAILS, status.SerializeToString()

@@ -1,0 +1,87 @@
+"""Finds out why bytes are no protobuf message, which the protobuf runtime does not tell."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any, Final, NamedTuple
+
+from google.protobuf.descriptor import FieldDescriptor
+
+_VARINT: Final = 0
+_FIXED: Final = {1: 8, 5: 4}
+_BYTES: Final = 2
+
+
+class _Field(NamedTuple):
+    number: int
+    value: bytes | None
+    """The bytes of a length-delimited field; None for numbers."""
+
+
+def misfit(descriptor: Any, data: bytes) -> str:
+    """Names what keeps `data` from being such a message: a text field that is not UTF-8, or the bytes as a whole."""
+    try:
+        field = _bad_text(descriptor, data, "")
+    except (IndexError, ValueError):
+        field = ""
+    return f"{field}: is not valid UTF-8." if field else f"The request is not a {descriptor.full_name} message."
+
+
+def _bad_text(descriptor: Any, data: bytes, prefix: str) -> str:
+    """Returns the path of the first text that is not UTF-8; empty when there is none."""
+    seen: dict[int, int] = {}
+    for number, value in _fields(data):
+        field = descriptor.fields_by_number.get(number)
+        if field is None or value is None:
+            continue
+        path = prefix + field.name
+        if field.is_repeated:
+            path += f"[{seen.setdefault(number, 0)}]"
+            seen[number] += 1
+        if bad := _check(field, value, path):
+            return bad
+    return ""
+
+
+def _check(field: FieldDescriptor, value: bytes, path: str) -> str:
+    if field.type == FieldDescriptor.TYPE_STRING:
+        try:
+            value.decode()
+        except UnicodeDecodeError:
+            return path
+    elif field.type == FieldDescriptor.TYPE_MESSAGE and field.message_type is not None:
+        return _bad_text(field.message_type, value, f"{path}.")
+    return ""
+
+
+def _fields(data: bytes) -> Iterator[_Field]:
+    """Yields the fields of a message's bytes (protobuf.dev/programming-guides/encoding, seen 2026-11-21)."""
+    at = 0
+    while at < len(data):
+        tag, at = _varint(data, at)
+        kind = tag & 7
+        value = None
+        if kind == _VARINT:
+            _, at = _varint(data, at)
+        elif kind == _BYTES:
+            size, at = _varint(data, at)
+            value = data[at : at + size]
+            at += size
+        elif kind in _FIXED:
+            at += _FIXED[kind]
+        else:
+            raise ValueError(kind)
+        yield _Field(tag >> 3, value)
+
+
+def _varint(data: bytes, at: int) -> tuple[int, int]:
+    value = shift = 0
+    while True:
+        byte = data[at]
+        at += 1
+        value |= (byte & 0x7F) << shift
+        if byte < 0x80:
+            return value, at
+        shift += 7
+        if shift > 63:
+            raise ValueError(shift)
