@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import os
-import signal
 from collections.abc import Callable, Coroutine
 
 import uvloop
@@ -12,6 +11,7 @@ import uvloop
 from loom_grpc.app import App
 from loom_grpc.config import Config, Loaded
 from loom_grpc.server.edge import GrpcEdge
+from loom_grpc.server.process import stop_signal, with_port
 from loom_grpc.server.worker import supervise
 from loom_grpc.shim.serve import HttpEdge
 from loom_grpc.telemetry import Telemetry
@@ -39,7 +39,7 @@ def _run(serving: Coroutine[None, None, int]) -> int:
 
 
 async def _serve(config: Config, on_ready: Ready, *, worker: int | None) -> int:
-    stop = _stop_signal()
+    stop = stop_signal()
     telemetry = Telemetry(config)
     await telemetry.start()
     try:
@@ -55,8 +55,8 @@ async def _serve_edges(
 ) -> None:
     grpc_edge = GrpcEdge(config.grpc, app, telemetry, shared_port=shared_port)
     http_edge = HttpEdge(config, app, telemetry, shared_port=shared_port) if config.http.enabled else None
-    grpc_address = _with_port(config.grpc.address, await grpc_edge.start())
-    http_address = _with_port(config.http.address, await http_edge.start()) if http_edge else ""
+    grpc_address = with_port(config.grpc.address, await grpc_edge.start())
+    http_address = with_port(config.http.address, await http_edge.start()) if http_edge else ""
     telemetry.log.info("serving", grpc=grpc_address, http=http_address, providers=list(config.providers))
     on_ready(grpc_address, http_address)
     await stop.wait()
@@ -64,24 +64,3 @@ async def _serve_edges(
     telemetry.log.info("draining", grace_s=grace_s)
     await asyncio.gather(grpc_edge.drain(grace_s), *([http_edge.drain(grace_s)] if http_edge else []))
     telemetry.log.info("stopped")
-
-
-def _stop_signal() -> asyncio.Event:
-    """Returns the event that SIGTERM and SIGINT set; a second one ends the process at once."""
-    stop = asyncio.Event()
-    loop = asyncio.get_running_loop()
-
-    def on_signal(number: int) -> None:
-        if stop.is_set():
-            os._exit(128 + number)
-        stop.set()
-
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, on_signal, number)
-    return stop
-
-
-def _with_port(address: str, port: int) -> str:
-    """Puts the port that was taken in the place of port 0."""
-    host, colon, given = address.rpartition(":")
-    return f"{host}:{port}" if colon and given == "0" else address

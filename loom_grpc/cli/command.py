@@ -1,0 +1,178 @@
+"""The commands and their flags. A command's code is loaded when it runs, so that the others and `--help` stay quick."""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import os
+import sys
+from collections.abc import Callable, Sequence
+from typing import Any, Final, NamedTuple, NoReturn
+
+from loom_grpc import __version__
+from loom_grpc.cli.output import (
+    ABORTED,
+    FAILED,
+    MISUSED,
+    PIPE_CLOSED,
+    UsageError,
+    error,
+    leave_pipe,
+    note,
+    tolerate_any_text,
+)
+
+DEFAULT_TARGET: Final = "127.0.0.1:50051"
+_DISTRIBUTION: Final = "loom_grpc"
+_DESCRIPTION: Final = "One typed contract for every LLM provider, over gRPC and HTTP."
+_EXIT_CODES: Final = (
+    "exit codes: 0 done; 1 the call, the server or its configuration failed; 2 wrong usage; "
+    "130 interrupted; 141 nobody reads the output any more"
+)
+
+
+class Flag(NamedTuple):
+    """A flag of a command."""
+
+    names: str
+    """The flag, after its short form where it has one."""
+    summary: str
+    metavar: str = ""
+    """What to call the value; empty for a flag that takes none."""
+    variable: str = ""
+    """The environment variable that stands in for the flag."""
+    default: str | None = None
+    kind: Callable[[str], object] = str
+
+    def add(self, parser: argparse.ArgumentParser) -> None:
+        """Makes the parser take the flag."""
+        options: dict[str, Any] = {"action": "store_true"}
+        if self.metavar:
+            default = os.environ.get(self.variable) or self.default
+            options = {"metavar": self.metavar, "default": default, "type": self.kind}
+        parser.add_argument(*self.names.split(), help=self.summary, **options)
+
+
+class Command(NamedTuple):
+    """A command; `run` in the module of its name takes the arguments and returns the exit code."""
+
+    summary: str
+    flags: tuple[Flag, ...]
+    prompt: str = ""
+    """What the words mean that are no flags."""
+
+
+def _seconds(text: str) -> float:
+    value = float(text)
+    if not 0 < value < float("inf"):
+        raise ValueError(text)
+    return value
+
+
+_seconds.__name__ = "number of seconds"  # argparse puts it into its message
+
+_CONFIG: Final = (
+    Flag("--config", "the configuration file; ./loom.yaml when it is there", "FILE", "LOOM_CONFIG"),
+    Flag("--log-level", "debug, info, warning, error or critical", "LEVEL"),
+)
+_HTTP: Final = Flag("--http-address", "where HTTP listens", "HOST:PORT")
+_SERVE: Final = (
+    *_CONFIG,
+    Flag("--grpc-address", "where gRPC listens", "HOST:PORT"),
+    _HTTP,
+    Flag("--no-http", "serves gRPC alone"),
+    Flag("--workers", "processes that share the addresses", "N"),
+)
+_SERVER: Final = (
+    Flag("--target", f"the server; {DEFAULT_TARGET} by default", "HOST:PORT", "LOOM_TARGET", DEFAULT_TARGET),
+    Flag("--tls", "connects with TLS; the files below do so too"),
+    Flag("--ca-file", "the authorities of the server's certificate (PEM)", "FILE", "LOOM_CA_FILE"),
+    Flag("--cert-file", "the own certificate, for mutual TLS (PEM)", "FILE", "LOOM_CERT_FILE"),
+    Flag("--key-file", "the key of the own certificate (PEM)", "FILE", "LOOM_KEY_FILE"),
+    Flag("--server-name", "the name in the server's certificate, if not the target's", "NAME", "LOOM_SERVER_NAME"),
+)
+_TIMEOUT: Final = Flag("--timeout", "gives up after this time", "SECONDS", kind=_seconds)
+_PROVIDER: Final = Flag("-p --provider", "the provider, as the server's configuration names it", "NAME", default="")
+
+COMMANDS: Final[dict[str, Command]] = {
+    "serve": Command("Serves gRPC and HTTP.", _SERVE),
+    "shim": Command("Serves HTTP in front of a server elsewhere.", (*_CONFIG, _HTTP, *_SERVER)),
+    "chat": Command(
+        "Asks a model and shows the answer as it comes.",
+        (
+            Flag("-m --model", "the model, or provider/model", "NAME", default=""),
+            _PROVIDER,
+            Flag("-s --system", "instructions for the model", "TEXT", default=""),
+            Flag("--json", "prints every event as a line of JSON"),
+            *_SERVER,
+            _TIMEOUT,
+        ),
+        "what to say; - reads standard input, and so does nothing, which at a terminal begins a conversation",
+    ),
+    "models": Command("Lists a server's models.", (_PROVIDER, Flag("--json", "prints JSON"), *_SERVER, _TIMEOUT)),
+    "check-config": Command("Prints the configuration of serve, and where each value is from.", _SERVE),
+    "health": Command(
+        "Tells whether a server serves.",
+        (Flag("--service", "one gRPC service instead of the server", "NAME", default=""), *_SERVER, _TIMEOUT),
+    ),
+}
+
+VARIABLES: Final = {
+    "LOOM_API_KEY",
+    *(flag.variable for command in COMMANDS.values() for flag in command.flags if flag.variable),
+}
+"""The environment variables that the command line itself reads."""
+
+
+class _Parser(argparse.ArgumentParser):
+    """Says in one line what is wrong with the arguments."""
+
+    def error(self, message: str) -> NoReturn:
+        error(f"{message}; see {self.prog} --help")
+        sys.exit(MISUSED)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Runs the command that the arguments name and returns the exit code."""
+    parsed = _parse(arguments)
+    tolerate_any_text()
+    try:
+        module = importlib.import_module(f"{_DISTRIBUTION}.cli.{parsed.command.replace('-', '_')}")
+        run: Callable[[argparse.Namespace], int] = module.run
+        return run(parsed)
+    except ModuleNotFoundError as missing:
+        if str(missing.name).partition(".")[0] == _DISTRIBUTION:
+            raise
+        note("loom-grpc: the server parts are not installed; pip install 'loom-grpc[server]'")
+        return FAILED
+    except UsageError as problem:
+        error(str(problem))
+        return MISUSED
+    except KeyboardInterrupt:
+        note("cancelled")
+        return ABORTED
+    except BrokenPipeError:
+        leave_pipe()
+        return PIPE_CLOSED
+
+
+def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
+    parser = _make_parser()
+    parsed = parser.parse_args(arguments)
+    if parsed.command is None:
+        parser.print_help(sys.stderr)
+        sys.exit(MISUSED)
+    return parsed
+
+
+def _make_parser() -> argparse.ArgumentParser:
+    parser = _Parser(prog="loom-grpc", description=_DESCRIPTION, epilog=_EXIT_CODES, allow_abbrev=False)
+    parser.add_argument("--version", action="version", version=f"loom-grpc {__version__}")
+    commands = parser.add_subparsers(dest="command", metavar="command", title="commands")
+    for name, command in COMMANDS.items():
+        inner = commands.add_parser(name, help=command.summary, description=command.summary, allow_abbrev=False)
+        if command.prompt:
+            inner.add_argument("prompt", nargs="*", help=command.prompt)
+        for flag in command.flags:
+            flag.add(inner)
+    return parser

@@ -1,0 +1,55 @@
+"""The reference of the command line, for docs/cli.md."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from loom_grpc.cli.command import COMMANDS, Command
+
+_INTRODUCTION: Final = """\
+# The command line
+
+<!-- Generated from loom_grpc/cli by `make docs`; do not edit. -->
+
+`loom-grpc chat` and `loom-grpc models` need nothing but `pip install loom-grpc`; the other commands need
+`pip install 'loom-grpc[server]'`. `python -m loom_grpc.cli` is the same program.
+
+| exit code | meaning |
+|---|---|
+| 0 | done |
+| 1 | the call, the server or its configuration failed; `health`: the server does not serve |
+| 2 | wrong usage |
+| 130 | interrupted by Ctrl-C |
+| 141 | nobody reads the output any more |
+
+Errors are one line each on standard error and say what to do. `LOOM_API_KEY` is the key that the server wants; it has no
+flag, because the arguments of a process are no secret. A flag wins over its environment variable.
+
+`chat` writes the answer to standard output, tool calls included (`-> name arguments`), and what is said about it to
+standard error: reasoning, sources and the last line, which tells who answered, why the answer ended, its tokens and how
+long it took. At a terminal the latter is faint unless `NO_COLOR` is set, and characters that would command the terminal
+are replaced. Ctrl-C cancels the call, up to the provider. Without a prompt `chat` reads standard input; at a terminal it
+holds a conversation, in which Ctrl-C stops an answer and Ctrl-D ends.
+
+`serve` prints its addresses, its providers and lines to try it with once it serves. SIGTERM and Ctrl-C let the calls in
+flight finish (`grpc.drain_grace_s`); a second one ends the process at once. All keys are in [config.md](config.md).
+
+`shim` reads the sections `http`, `telemetry`, `log` and `compat` of the configuration, and `grpc.drain_grace_s`.
+Credentials, `x-request-id`, trace headers and deadlines of its callers go on to the server.
+"""
+
+
+def reference_markdown() -> str:
+    """Writes the page: what holds for every command, and each command with its flags."""
+    parts = [f"## {name}\n\n{command.summary}\n\n{_table(command)}\n" for name, command in COMMANDS.items()]
+    return "\n".join([_INTRODUCTION, *parts])
+
+
+def _table(command: Command) -> str:
+    lines = ["| flag | variable | meaning |", "|---|---|---|"]
+    if command.prompt:
+        lines.append(f"| `[prompt ...]` | | {command.prompt} |")
+    for flag in command.flags:
+        names = ", ".join(flag.names.split()) + (f" {flag.metavar}" if flag.metavar else "")
+        lines.append(f"| `{names}` | {f'`{flag.variable}`' if flag.variable else ''} | {flag.summary} |")
+    return "\n".join(lines)

@@ -1,0 +1,1 @@
+"""What callers over HTTP speak: one codec each, without input or output."""

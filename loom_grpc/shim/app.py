@@ -1,0 +1,88 @@
+"""The HTTP application: what is served under which path."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Final
+
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.middleware import Middleware
+from starlette.middleware.cors import CORSMiddleware
+from starlette.requests import Request
+from starlette.responses import PlainTextResponse, Response
+from starlette.routing import Route
+
+from loom_grpc.config import Config, CorsConfig
+from loom_grpc.core.ports import Gateway
+from loom_grpc.frontends.loom_error import error_body
+from loom_grpc.shim.health import Health
+from loom_grpc.shim.proxy import Proxy
+from loom_grpc.telemetry import Telemetry
+
+_MESSAGES: Final = {
+    404: "There is nothing at this address; calls go to /proxy/{provider}/complete or /proxy/{provider}/stream.",
+    405: "This address takes another method; see the header Allow.",
+}
+_EXPOSED: Final = (
+    "loom-attempts",
+    "loom-model",
+    "loom-overhead-ms",
+    "loom-provider",
+    "loom-request-id",
+    "retry-after",
+    "x-request-id",
+)
+"""The headers that scripts of other origins may read."""
+
+
+def make_app(config: Config, gateway: Gateway, telemetry: Telemetry, draining: Callable[[], bool]) -> Starlette:
+    """Makes the application; `draining` tells whether the server is about to stop."""
+
+    async def readyz(_request: Request) -> Response:
+        return PlainTextResponse("draining", 503) if draining() else PlainTextResponse("ok")
+
+    async def metrics(_request: Request) -> Response:
+        return Response(telemetry.prometheus(), media_type="text/plain; version=0.0.4; charset=utf-8")
+
+    complete = Proxy(config, gateway, telemetry, draining, stream=False)
+    stream = Proxy(config, gateway, telemetry, draining, stream=True)
+    app = Starlette(
+        routes=[
+            Route("/proxy/{provider}/complete", complete, methods=["POST"]),
+            Route("/proxy/{provider}/stream", stream, methods=["POST"]),
+            Route("/health", Health(gateway).answer),
+            Route("/livez", _livez),
+            Route("/readyz", readyz),
+            Route("/metrics", metrics),
+        ],
+        middleware=_cors(config.http.cors),
+        exception_handlers={HTTPException: _refuse},
+    )
+    app.router.redirect_slashes = False  # with a slash at its end a path is another one, as in Loom
+    return app
+
+
+async def _livez(_request: Request) -> Response:
+    return PlainTextResponse("ok")
+
+
+async def _refuse(_request: Request, error: Any) -> Response:
+    body = error_body(error.status_code, _MESSAGES.get(error.status_code, error.detail))
+    return Response(body, error.status_code, error.headers, media_type="application/json")
+
+
+def _cors(config: CorsConfig) -> list[Middleware]:
+    if not config.allow_origins:
+        return []
+    return [
+        Middleware(
+            CORSMiddleware,
+            allow_origins=config.allow_origins,
+            allow_methods=["GET", "POST"],
+            allow_headers=config.allow_headers,
+            allow_credentials=config.allow_credentials,
+            expose_headers=_EXPOSED,
+            max_age=config.max_age_s,
+        )
+    ]

@@ -1,0 +1,98 @@
+"""An HTTP connection with limits that the parser does not have, and with errors in Loom's shape."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any, Final, cast
+
+from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
+
+from loom_grpc.frontends.loom_error import error_body
+
+MAX_HEAD_BYTES: Final = 64 * 1024
+"""The most bytes that a request's head may have."""
+
+_MALFORMED: Final = "The HTTP request is malformed; a header may have a control character, or the address is not valid."
+_TOO_LARGE: Final = f"The head of the HTTP request is larger than {MAX_HEAD_BYTES} bytes."
+_MAX_HELD_BYTES: Final = 64 * 1024
+
+
+class Cork:
+    """A transport that sends together what is written in one turn of the event loop: a head and its body, the events of one read.
+
+    uvloop by itself makes a system call, and so a packet, of every write.
+    """
+
+    def __init__(self, transport: asyncio.Transport, loop: asyncio.AbstractEventLoop) -> None:
+        self._transport = transport
+        self._loop = loop
+        self._held: list[bytes] = []
+        self._held_bytes = 0
+        self.get_extra_info = transport.get_extra_info
+        self.is_closing = transport.is_closing
+        self.pause_reading = transport.pause_reading
+        self.resume_reading = transport.resume_reading
+        self.abort = transport.abort
+
+    def write(self, data: bytes) -> None:
+        """Holds the bytes until the event loop's next turn."""
+        if not self._held:
+            self._loop.call_soon(self.flush)
+        self._held.append(data)
+        self._held_bytes += len(data)
+        if self._held_bytes > _MAX_HELD_BYTES:
+            self.flush()
+
+    def flush(self) -> None:
+        """Sends what is held."""
+        held, self._held = self._held, []
+        self._held_bytes = 0
+        if held and not self.is_closing():
+            self._transport.write(held[0] if len(held) == 1 else b"".join(held))
+
+    def close(self) -> None:
+        """Sends what is held and closes."""
+        self.flush()
+        self._transport.close()
+
+
+class HttpConnection(HttpToolsProtocol):
+    """Reads requests and writes answers on one connection."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._in_head = True
+        self._head_bytes = 0
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        """Begins."""
+        super().connection_made(cast(asyncio.Transport, Cork(transport, self.loop)))
+
+    def data_received(self, data: bytes) -> None:
+        """Takes what has arrived; a head without an end would fill the memory."""
+        super().data_received(data)
+        if self._in_head and not self.transport.is_closing():
+            self._head_bytes += len(data)
+            if self._head_bytes > MAX_HEAD_BYTES:
+                self._refuse(431, _TOO_LARGE)
+
+    def on_message_begin(self) -> None:
+        """Begins a request."""
+        super().on_message_begin()
+        self._in_head = True
+        self._head_bytes = 0
+
+    def on_headers_complete(self) -> None:
+        """Begins to answer a request."""
+        self._in_head = False
+        super().on_headers_complete()
+
+    def send_400_response(self, msg: str) -> None:
+        """Refuses what is no HTTP."""
+        self._refuse(400, _MALFORMED)
+
+    def _refuse(self, status: int, message: str) -> None:
+        body = error_body(status, message)
+        head = b"content-type: application/json\r\ncontent-length: %d\r\nconnection: close\r\n\r\n" % len(body)
+        self.transport.write(STATUS_LINE[status] + head + body)
+        self.transport.close()

@@ -1,0 +1,142 @@
+"""One HTTP request and its answer."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import math
+import re
+import secrets
+from collections.abc import Iterable
+from typing import Final
+
+from starlette.types import Message, Receive, Scope, Send
+
+from loom_grpc.frontends.body import HttpError
+
+Header = tuple[bytes, bytes]
+
+_JSON: Final = re.compile(r"application/([\w.+-]+\+)?json *(;.*)?", re.IGNORECASE)
+_REQUEST_ID: Final = re.compile(r"[!-~]{1,128}")
+_METADATA: Final = (b"authorization", b"traceparent", b"tracestate", b"baggage")
+_LINGER_S: Final = 5.0
+"""How long a body that is too large is read to nowhere: closing before that could take the answer from the caller."""
+
+
+class Gone(Exception):  # noqa: N818 # nobody did anything wrong
+    """The caller has closed the connection."""
+
+
+class Exchange:
+    """Reads a request and answers it, in whole or in pieces."""
+
+    __slots__ = ("_headers", "_receive", "_send", "request_id", "started")
+
+    def __init__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        self._headers = dict(scope["headers"])
+        self._receive = receive
+        self._send = send
+        self.started = False
+        """Whether the head of the answer has been sent."""
+        given = self.header(b"x-request-id")
+        self.request_id = given if _REQUEST_ID.fullmatch(given) else secrets.token_hex(16)
+
+    def header(self, name: bytes) -> str:
+        """Returns a header of the request; a missing one is empty."""
+        value: bytes = self._headers.get(name, b"")
+        return value.decode("latin-1")
+
+    def words(self, name: bytes) -> set[str]:
+        """Returns the words of a header that is a list, in lower case."""
+        text = self.header(name).lower()
+        return {word.strip() for word in text.split(",")} if text else set()
+
+    def metadata(self) -> dict[str, str]:
+        """Returns the headers that a call takes along, as far as gRPC could carry them."""
+        found = {name.decode(): self.header(name) for name in _METADATA if name in self._headers}
+        return {name: value for name, value in found.items() if value.isascii() and value.isprintable()}
+
+    def timeout_s(self) -> float:
+        """Returns how long the caller waits, by its header `Loom-Timeout`; raises `HttpError`."""
+        text = self.header(b"loom-timeout")
+        if not text:
+            return math.inf
+        try:
+            seconds = float(text)
+        except ValueError:
+            seconds = math.nan
+        if not 0 < seconds < math.inf:
+            raise HttpError(400, "loom-timeout: must be a number of seconds greater than 0.")
+        return seconds
+
+    async def json_body(self, max_bytes: int) -> bytes:
+        """Reads a JSON body whole; raises `HttpError` and `Gone`."""
+        if not _JSON.fullmatch(self.header(b"content-type")):
+            raise HttpError(415, "content-type: must be application/json.")
+        if self.words(b"content-encoding") - {"identity"}:
+            raise HttpError(415, "content-encoding: the body must not be compressed.")
+        if int(self.header(b"content-length") or 0) > max_bytes:
+            raise _too_large(max_bytes)
+        chunks: list[bytes] = []
+        size = 0
+        more = True
+        while more:
+            chunk, more = await self._read()
+            size += len(chunk)
+            if size > max_bytes:
+                raise _too_large(max_bytes)
+            chunks.append(chunk)
+        return b"".join(chunks)
+
+    async def gone(self) -> None:
+        """Waits until the caller has closed the connection."""
+        while (await self._receive())["type"] != "http.disconnect":
+            pass
+
+    async def reply(self, status: int, headers: Iterable[Header], body: bytes) -> None:
+        """Sends a whole answer, JSON."""
+        fixed = [(b"content-type", b"application/json"), (b"content-length", b"%d" % len(body))]
+        await self.open(status, [*fixed, *headers])
+        if status == 413:
+            await self.write(body)
+            await self._swallow()
+            body = b""
+        await self._send(_piece(body, more=False))
+
+    async def open(self, status: int, headers: list[Header]) -> None:
+        """Sends the head of an answer."""
+        self.started = True
+        if status == 413:
+            headers.append((b"connection", b"close"))
+        await self._send({"type": "http.response.start", "status": status, "headers": headers})
+
+    async def write(self, body: bytes) -> None:
+        """Sends a piece of an answer; returns when the caller has room for more."""
+        await self._send(_piece(body, more=True))
+
+    async def close(self) -> None:
+        """Ends an answer that was sent in pieces."""
+        await self._send(_piece(b"", more=False))
+
+    async def _read(self) -> tuple[bytes, bool]:
+        message = await self._receive()
+        if message["type"] == "http.disconnect":
+            raise Gone
+        return message.get("body", b""), message.get("more_body", False)
+
+    async def _swallow(self) -> None:
+        """Reads what is left of the body to nowhere."""
+        with contextlib.suppress(TimeoutError, Gone):
+            async with asyncio.timeout(_LINGER_S):
+                while (await self._read())[1]:
+                    pass
+
+
+def _piece(body: bytes, *, more: bool) -> Message:
+    return {"type": "http.response.body", "body": body, "more_body": more}
+
+
+def _too_large(max_bytes: int) -> HttpError:
+    return HttpError(
+        413, f"The body is larger than the {max_bytes} bytes that this server takes (http.max_body_bytes)."
+    )

@@ -1,0 +1,122 @@
+"""A gateway that is a loom-grpc server somewhere else."""
+
+from __future__ import annotations
+
+import asyncio
+import math
+from collections.abc import Iterable
+from typing import Final
+
+import grpc.aio
+
+from loom_grpc.client import LoomClient, llm_error
+from loom_grpc.client.health import serving_status
+from loom_grpc.core.call import Call, Send
+from loom_grpc.core.errors import LlmError
+from loom_grpc.core.ports import ProviderState
+from loom_grpc.providers.registry import PROVIDERS
+from loom_grpc.v1.llm_service_pb2 import Completed, CountTokensResponse, LlmEvent, Model
+
+_FORWARDED: Final = ("authorization", "loom-events", "traceparent", "tracestate", "baggage")
+_STATE_TIMEOUT_S: Final = 5.0
+
+
+class RemoteGateway:
+    """Passes calls on to a server, each with its deadline, request id and credentials; cancelling cancels there too.
+
+    `upstream_s` of a call grows by the time that the server took, its own overhead included.
+    """
+
+    def __init__(self, client: LoomClient) -> None:
+        self._client = client
+        self._known: list[str] = []
+        """The providers that the server had when it last said so."""
+
+    async def answer(self, call: Call, send: Send) -> None:
+        """Passes every event on; a call that is no stream gets `completed` alone."""
+        clock = asyncio.get_running_loop().time
+        began = clock()
+        try:
+            await (self._stream(call, send) if call.stream else self._complete(call, send))
+        finally:
+            call.upstream_s += clock() - began
+
+    async def list_models(self, provider: str = "") -> list[Model]:
+        """Returns the server's models."""
+        return await self._client.list_models(provider)
+
+    async def count_tokens(self, call: Call) -> CountTokensResponse:
+        """Lets the server count."""
+        counted = await self._client.count_tokens(call.request, timeout_s=_timeout_s(call), metadata=_metadata(call))
+        call.provider, call.model = counted.provider, counted.model
+        return counted
+
+    async def providers(self) -> list[ProviderState]:
+        """Returns the providers whose models the server lists, all unhealthy while it does not serve."""
+        error = ""
+        try:
+            error = await self._trouble()
+            models = await self._client.list_models(timeout_s=_STATE_TIMEOUT_S)
+            self._known = list(dict.fromkeys(model.provider for model in models))
+        except LlmError as failure:
+            if not self._known:
+                raise
+            error = error or failure.message
+        return [ProviderState(name, _title(name), True, not error, error) for name in self._known]
+
+    async def _stream(self, call: Call, send: Send) -> None:
+        stream = self._client.stream(call.request, timeout_s=_timeout_s(call), metadata=_metadata(call))
+        async with stream:
+            try:
+                async for event in stream:
+                    if event.HasField("started"):
+                        started = event.started
+                        call.provider, call.model, call.attempt = started.provider, started.model, started.attempt
+                    call.responded = True
+                    await send(event)
+            except LlmError:
+                _note(call, (await stream.trailers()).items())
+                raise
+
+    async def _complete(self, call: Call, send: Send) -> None:
+        metadata = self._client.metadata(_metadata(call))
+        rpc = self._client.stub.Complete(call.request, timeout=_timeout_s(call), metadata=metadata)
+        try:
+            response = await rpc
+        except grpc.aio.AioRpcError as failure:
+            _note(call, failure.trailing_metadata() or ())
+            raise llm_error(failure, self._client.target) from failure
+        _note(call, await rpc.trailing_metadata())
+        call.responded = True
+        await send(LlmEvent(completed=Completed(response=response)))
+
+    async def _trouble(self) -> str:
+        """Returns what is wrong with the server; raises `LlmError` when it does not even say."""
+        status = await serving_status(self._client, timeout_s=_STATE_TIMEOUT_S)
+        return "" if status == "SERVING" else f"The server at {self._client.target} is {status}."
+
+
+def _timeout_s(call: Call) -> float | None:
+    if call.deadline == math.inf:
+        return None
+    return max(0.0, call.deadline - asyncio.get_running_loop().time())
+
+
+def _metadata(call: Call) -> dict[str, str]:
+    """Returns the metadata that goes on to the server."""
+    forwarded = {name: call.metadata[name] for name in _FORWARDED if name in call.metadata}
+    return {**forwarded, "x-request-id": call.request_id}
+
+
+def _note(call: Call, trailers: Iterable[tuple[str, str | bytes]]) -> None:
+    """Keeps what the server tells of the call at its end."""
+    told = {name: value for name, value in trailers if isinstance(value, str)}
+    call.provider = told.get("loom-provider", call.provider)
+    call.model = told.get("loom-model", call.model)
+    if (attempts := told.get("loom-attempts", "")).isdigit():
+        call.attempt = int(attempts)
+
+
+def _title(name: str) -> str:
+    row = PROVIDERS.get(name)
+    return row.title if row is not None else name

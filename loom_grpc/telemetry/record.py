@@ -1,0 +1,218 @@
+"""The one object that everything else tells what happens, and which makes metrics, spans and log lines of it."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, BinaryIO, Final
+
+from structlog.typing import FilteringBoundLogger
+
+from loom_grpc import __version__
+from loom_grpc.config import Config
+from loom_grpc.core.call import Call, Handler, Send
+from loom_grpc.core.errors import LlmError
+from loom_grpc.telemetry import content, names, redact
+from loom_grpc.telemetry.attempt import Attempt, error_type, server_of
+from loom_grpc.telemetry.log import REQUEST_ID, LibraryLines, frames, level_of, make_log
+from loom_grpc.telemetry.metrics import Metrics, Models, State, prometheus_text
+from loom_grpc.telemetry.sharing import Sharing
+
+if TYPE_CHECKING:  # both are loaded only when something is sent by OTLP
+    from loom_grpc.telemetry.otlp import Otlp
+    from loom_grpc.telemetry.traces import Traces
+
+_CANCELLED: Final = "CANCELLED"
+_MOST_PROVIDERS: Final = 100
+
+
+class Telemetry:
+    """Metrics, spans and the log of one process.
+
+    `otlp_headers` are the headers of `config.telemetry.otlp_headers` with their secrets fetched. Several workers of one
+    server are told apart by `worker` and have a `shared` folder for their metrics, which nobody else can write to. The log
+    goes to `stream`, or to standard error.
+    """
+
+    def __init__(
+        self,
+        config: Config,
+        *,
+        otlp_headers: Mapping[str, str] | None = None,
+        worker: int | None = None,
+        shared: Path | None = None,
+        stream: BinaryIO | None = None,
+    ) -> None:
+        self._config = config
+        self._otlp_headers = otlp_headers or {}
+        known = [*redact.secrets(config, os.environ), *self._otlp_headers.values()]
+        self.log: FilteringBoundLogger = make_log(config.log, known, stream)
+        """Takes lines about the life of the server: `log.info("event", field=value)`."""
+        if worker is not None:
+            self.log = self.log.bind(worker=worker)
+        self._access = config.log.access and level_of(config.log) <= logging.INFO
+        self._metrics = Metrics()
+        self._models = Models({name: [*row.models, row.default_model] for name, row in config.providers.items()})
+        self._providers = {"", *config.providers}
+        self._sharing = Sharing(shared, worker or 0, self._metrics.state, self.log) if shared else None
+        self._libraries = LibraryLines(self.log, prompts=config.log.prompts)
+        self._otlp: Otlp | None = None
+        self._traces: Traces | None = None
+
+    async def start(self) -> None:
+        """Takes over the lines of libraries and begins to export."""
+        logging.getLogger().addHandler(self._libraries)
+        asyncio.get_running_loop().set_exception_handler(self._on_loop_exception)
+        if self._sharing is not None:
+            self._sharing.start()
+        if self._config.telemetry.otlp_endpoint:
+            self._start_otlp()
+
+    async def close(self) -> None:
+        """Sends what is left, for a few seconds at most, and gives the lines of libraries back."""
+        if self._otlp is not None:
+            await self._otlp.close()
+        if self._sharing is not None:
+            await self._sharing.close()
+        asyncio.get_running_loop().set_exception_handler(None)
+        logging.getLogger().removeHandler(self._libraries)
+
+    def attempt(self, handler: Handler, base_url: str = "") -> Handler:
+        """Wraps one attempt at the provider at `base_url`: it is measured, and a span where spans are made."""
+        server = server_of(base_url)
+
+        async def measured(call: Call, send: Send) -> None:
+            # Never taken back: a call has a task, and so a context, of its own.
+            REQUEST_ID.set(call.request_id)
+            attempt = Attempt(call, send, self._metrics, self._models)
+            failure: BaseException | None = None
+            try:
+                await handler(call, attempt.send_chunk if call.stream else attempt.send)
+            except BaseException as error:
+                failure = error
+                raise
+            finally:
+                duration_s = attempt.end(failure)
+                if self._traces is not None:
+                    self._traces.record(call, duration_s, error_type(failure), server)
+
+        return measured
+
+    def retrying(self, call: Call, error: LlmError, delay: float) -> None:
+        """Tells that an attempt failed and another follows in `delay` seconds."""
+        self._metrics.add(names.RETRIES, (call.provider, error.name))
+        fields = {"attempt": call.attempt, "delay_s": round(delay, 3)}
+        self.log.warning("retrying", **_about(call), **fields, **self._failure(error, call))
+
+    def listing_failed(self, provider: str, error: LlmError) -> None:
+        """Tells that a provider would not say which models it has."""
+        self.log.warning("listing_failed", provider=provider, **self._failure(error, None))
+
+    def finished(
+        self, call: Call, error: LlmError | None, duration_s: float, edge: str, *, cancelled: bool = False
+    ) -> None:
+        """Records the end of a call, once: with an `error`, `cancelled` by its caller, or well. `edge` is `grpc` or `http`."""
+        reason = _CANCELLED if cancelled else error.name if error is not None else names.OK
+        self._metrics.add(names.CALLS, (edge, self._provider_label(call.provider), reason))
+        self._metrics.observe(names.OVERHEAD, (edge,), duration_s - call.upstream_s)
+        if self._access:
+            self.log.info("call", **_access(call, reason, duration_s, edge))
+        if error is not None:
+            self.log.log(_gravity(error), "call_failed", **_about(call), **self._failure(error, call))
+        if self._config.log.prompts:
+            self.log.info("content", **_content(call))
+
+    def crashed(self, call: Call | None, error: BaseException) -> None:
+        """Writes down where an exception comes from that nobody expected."""
+        fields: dict[str, Any] = _about(call) if call is not None else {}
+        if call is not None:
+            fields["message"] = self._redacted(str(error), call)
+        self.log.error("crashed", **fields, exception=frames(error, messages=self._config.log.prompts))
+
+    def prometheus(self) -> bytes:
+        """Returns the metrics of this process, or of all workers, as Prometheus text."""
+        state: State = {}
+        if self._config.telemetry.metrics:
+            state = self._sharing.total() if self._sharing is not None else self._metrics.state()
+        target = {names.prometheus_label(name): value for name, value in self._target().items()}
+        return prometheus_text(state, target, process=self._sharing is None)
+
+    def _start_otlp(self) -> None:
+        from loom_grpc.telemetry.otlp import Otlp
+        from loom_grpc.telemetry.traces import Traces
+
+        config = self._config.telemetry
+        self._otlp = Otlp(config.otlp_endpoint, self._otlp_headers, self._target(), self.log)
+        self._otlp.start(self._metrics.state if config.metrics else None)
+        if config.traces:
+            self._traces = Traces(self._otlp.keep, ratio=config.trace_ratio, capture_content=config.capture_content)
+
+    def _target(self) -> dict[str, str]:
+        return {"service.name": self._config.telemetry.service_name, "service.version": __version__}
+
+    def _provider_label(self, provider: str) -> str:
+        """A server behind this one may have any providers, but not any number of them."""
+        if provider not in self._providers:
+            if len(self._providers) >= _MOST_PROVIDERS:
+                return names.OTHER
+            self._providers.add(provider)
+        return provider or names.NONE
+
+    def _failure(self, error: LlmError, call: Call | None) -> dict[str, Any]:
+        fields: dict[str, Any] = {"reason": error.name, "message": self._redacted(error.message, call, error)}
+        if error.detail and error.detail != error.message:
+            fields["detail"] = self._redacted(error.detail, call, error)
+        if error.retry_after is not None:
+            fields["retry_after_s"] = error.retry_after
+        if error.metadata:
+            fields["metadata"] = {name: self._redacted(value, call, error) for name, value in error.metadata.items()}
+        return fields
+
+    def _redacted(self, text: str, call: Call | None, error: LlmError | None = None) -> str:
+        if self._config.log.prompts:
+            return redact.line(text)
+        told = [call.request, call.answer] if call is not None else []
+        return redact.without_conversation(text, *told, error.partial if error is not None else None)
+
+    def _on_loop_exception(self, loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+        """Takes what asyncio would write together with the exception's words."""
+        error = context.get("exception")
+        fields = {"exception": frames(error, messages=self._config.log.prompts)} if error is not None else {}
+        self.log.error("asyncio", message=redact.line(context["message"]), **fields)
+
+
+def _about(call: Call) -> dict[str, Any]:
+    return {"request_id": call.request_id, "provider": call.provider, "model": call.model}
+
+
+def _gravity(error: LlmError) -> int:
+    """What callers do wrong is their affair; what we or a provider do wrong is the operator's."""
+    ours = error.row.http >= 500 or error.name.startswith("PROVIDER_")
+    return logging.WARNING if ours else logging.INFO
+
+
+def _access(call: Call, reason: str, duration_s: float, edge: str) -> dict[str, Any]:
+    fields = _about(call)
+    fields["edge"] = edge
+    fields["stream"] = call.stream
+    fields["reason"] = reason
+    fields["attempts"] = call.attempt
+    if call.answer is not None:
+        fields["finish_reason"] = call.answer.finish_reason
+        if call.answer.HasField("usage"):
+            fields["input_tokens"] = call.answer.usage.input_tokens
+            fields["output_tokens"] = call.answer.usage.output_tokens
+    if call.first_content_s is not None:
+        fields["first_content_ms"] = round(call.first_content_s * 1000, 1)
+    fields["duration_ms"] = round(duration_s * 1000, 1)
+    fields["upstream_ms"] = round(call.upstream_s * 1000, 1)
+    fields["overhead_ms"] = round((duration_s - call.upstream_s) * 1000, 3)
+    return fields
+
+
+def _content(call: Call) -> dict[str, Any]:
+    answer = content.output_messages(call.answer) if call.answer is not None else []
+    return {"request_id": call.request_id, "input": content.input_messages(call.request), "output": answer}

@@ -1,0 +1,102 @@
+"""The commands and flags as a user meets them."""
+
+from __future__ import annotations
+
+import re
+import sys
+from pathlib import Path
+
+import pytest
+
+import loom_grpc
+from loom_grpc.cli import command
+from loom_grpc.cli.reference import reference_markdown
+from loom_grpc.client import DEFAULT_TARGET
+from tests.program import ROOT, Result, run
+from tests.scripted import ANSWER, COMPLETED, STARTED, plays, serving, text
+
+SERVERS_OWN = (
+    "aiohttp",
+    "google.auth",
+    "grpc_health",
+    "opentelemetry",
+    "orjson",
+    "pydantic",
+    "starlette",
+    "uvicorn",
+    "uvloop",
+)
+CLIENT_ONLY = (
+    sys.executable,
+    "-c",
+    f"import sys; sys.modules.update(dict.fromkeys({SERVERS_OWN})); from loom_grpc.cli import main; sys.exit(main())",
+)
+
+
+async def test_the_version_is_printed(tmp_path: Path) -> None:
+    result = await run("--version", cwd=tmp_path)
+
+    assert result == Result(0, f"loom-grpc {loom_grpc.__version__}\n", "")
+
+
+async def test_nothing_to_do_shows_the_commands(tmp_path: Path) -> None:
+    result = await run(cwd=tmp_path)
+
+    assert (result.code, result.out) == (2, "")
+    assert "commands:" in result.err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("serv",), "argument command: invalid choice: 'serv' (choose from"),
+        (("chat", "--modell", "m", "hi"), "unrecognized arguments: --modell"),
+        (
+            ("chat", "--timeout", "soon", "hi"),
+            "argument --timeout: invalid number of seconds value: 'soon'; see loom-grpc chat --help",
+        ),
+        (
+            ("chat", "--timeout", "-1", "hi"),
+            "argument --timeout: invalid number of seconds value: '-1'; see loom-grpc chat --help",
+        ),
+        (("chat", "--model"), "argument -m/--model: expected one argument; see loom-grpc chat --help"),
+        (("serve", "--tls"), "unrecognized arguments: --tls; see loom-grpc --help"),
+    ],
+)
+async def test_wrong_usage_is_one_line(tmp_path: Path, arguments: tuple[str, ...], message: str) -> None:
+    result = await run(*arguments, cwd=tmp_path)
+
+    assert (result.code, result.out) == (2, "")
+    assert result.err.startswith(f"error: {message}")
+    assert result.err.count("\n") == 1
+
+
+@pytest.mark.parametrize("name", ["serve", "check-config", "health", "shim"])
+async def test_without_the_server_parts_one_line_says_how_to_get_them(tmp_path: Path, name: str) -> None:
+    result = await run(name, cwd=tmp_path, command=CLIENT_ONLY)
+
+    message = "loom-grpc: the server parts are not installed; pip install 'loom-grpc[server]'\n"
+    assert result == Result(1, "", message)
+
+
+async def test_chat_needs_nothing_but_the_client(tmp_path: Path) -> None:
+    async with serving() as server:
+        server.play = plays(STARTED, text("hi"), COMPLETED)
+
+        result = await run("chat", "Hi", "--target", server.target, cwd=tmp_path, command=CLIENT_ONLY)
+
+    assert (result.code, result.out) == (0, f"{ANSWER.message.content}\n")
+
+
+def test_the_usual_target_is_the_clients() -> None:
+    assert command.DEFAULT_TARGET == DEFAULT_TARGET
+
+
+def test_the_page_is_what_the_commands_are() -> None:
+    page = (ROOT / "docs" / "cli.md").read_text(encoding="utf-8")
+
+    assert page == reference_markdown()
+
+
+def test_the_page_tells_of_every_variable() -> None:
+    assert set(re.findall(r"LOOM_[A-Z_]+", reference_markdown())) == command.VARIABLES

@@ -1,0 +1,17 @@
+"""Fixtures for every test."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from tests.program import Server, served
+
+
+@pytest.fixture(scope="session")
+def live_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """One `loom-grpc serve` with the mock provider for all tests that only call it."""
+    flags = ("--grpc-address", "127.0.0.1:0", "--http-address", "127.0.0.1:0")
+    with served("serve", *flags, cwd=tmp_path_factory.mktemp("server")) as server:
+        yield server
