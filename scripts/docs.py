@@ -3,9 +3,14 @@
 from pathlib import Path
 from typing import Final
 
-from loom_grpc.config import reference_markdown
+from loom_grpc import config, telemetry
+from loom_grpc.cli import reference
 
-PAGES: Final = {"config.md": reference_markdown}
+PAGES: Final = {
+    "cli.md": reference.reference_markdown,
+    "config.md": config.reference_markdown,
+    "telemetry.md": telemetry.reference_markdown,
+}
 
 for name, page in PAGES.items():
     (Path(__file__).parents[1] / "docs" / name).write_text(page(), encoding="utf-8")
