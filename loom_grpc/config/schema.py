@@ -187,6 +187,10 @@ class TelemetryConfig(Section):
     )
     service_name: Text = Field(default="loom-grpc", description="The name under which spans and metrics are filed.")
     traces: bool = Field(default=True, description="Makes spans.")
+    trace_ratio: Annotated[float, Number, Field(ge=0, le=1)] = Field(
+        default=1.0,
+        description="The part of the traces beginning here that is kept; a caller's trace is the caller's choice.",
+    )
     metrics: bool = Field(default=True, description="Counts and measures calls.")
     capture_content: bool = Field(default=False, description="Puts prompts and answers into spans.")
 

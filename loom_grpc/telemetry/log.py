@@ -113,7 +113,7 @@ def _json(_logger: WrappedLogger, method: str, fields: Fields) -> bytes:
     try:
         return orjson.dumps(row, default=str, option=orjson.OPT_APPEND_NEWLINE | orjson.OPT_UTC_Z)
     except orjson.JSONEncodeError:  # half a character pair, or a number of more than 64 bits
-        return json.dumps(row, default=str).encode() + b"\n"
+        return json.dumps(row, default=str, ensure_ascii=False).encode(errors="replace") + b"\n"
 
 
 def _console(*, colors: bool) -> list[Processor]:
@@ -128,6 +128,7 @@ def _console(*, colors: bool) -> list[Processor]:
 
 def _printable(key: str, value: Any) -> Any:
     """Keeps a terminal from obeying what somebody wrote into a name."""
-    if isinstance(value, str) and key != "exception" and not value.isprintable():
-        return repr(value)
-    return value
+    if not isinstance(value, str) or value.isprintable():
+        return value
+    lines = value.split("\n") if key == "exception" else [value]
+    return "\n".join("".join(char if char.isprintable() else repr(char)[1:-1] for char in line) for line in lines)

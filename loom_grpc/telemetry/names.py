@@ -190,8 +190,9 @@ def prometheus_label(attribute: str) -> str:
 
 
 def prometheus_name(metric: Metric) -> str:
-    """Returns the Prometheus name of a metric, without the `_total` that counters get when they are written.
+    """Returns the Prometheus name of a metric.
 
     The rules are opentelemetry.io/docs/specs/otel/compatibility/prometheus_and_openmetrics, seen 2026-11-21.
     """
-    return prometheus_label(metric.name) + ("_seconds" if metric.unit == "s" else "")
+    unit = "_seconds" if metric.unit == "s" else ""
+    return prometheus_label(metric.name) + unit + ("_total" if metric.kind == "counter" else "")

@@ -10,6 +10,7 @@ import os
 import time
 from collections import deque
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from typing import Any, Final
 from urllib.parse import unquote, urlsplit
 from uuid import uuid4
@@ -30,11 +31,9 @@ from opentelemetry.proto.metrics.v1.metrics_pb2 import (
     HistogramDataPoint,
     Metric,
     NumberDataPoint,
-    ResourceMetrics,
-    ScopeMetrics,
 )
 from opentelemetry.proto.resource.v1.resource_pb2 import Resource
-from opentelemetry.proto.trace.v1.trace_pb2 import ResourceSpans, ScopeSpans, Span
+from opentelemetry.proto.trace.v1.trace_pb2 import Span
 from structlog.typing import FilteringBoundLogger
 
 from loom_grpc import __version__
@@ -52,9 +51,8 @@ _MOST_SPANS: Final = 4096
 _BATCH: Final = 512
 _BATCH_BYTES: Final = 3 * 2**20
 """Receivers refuse more than 4 MiB unless they are told otherwise."""
-_PASSING: Final = frozenset(
-    {grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED, grpc.StatusCode.RESOURCE_EXHAUSTED}
-)
+_PASSING: Final = frozenset({grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED})
+"""What may go well the next time. RESOURCE_EXHAUSTED is also said of a request that is too large, and will be again."""
 _SCOPE: Final = InstrumentationScope(name=names.SCOPE, version=__version__)
 
 
@@ -71,8 +69,13 @@ class Otlp:
         self._log = log
         self._channel = _channel(endpoint)
         metadata = tuple((name.lower(), value) for name, value in headers.items())  # gRPC takes lower case alone
-        self._spans_service = _Service(self._channel, _TRACES, ExportTraceServiceResponse, metadata, endpoint, log)
-        self._metrics_service = _Service(self._channel, _METRICS, ExportMetricsServiceResponse, metadata, endpoint, log)
+        log = log.bind(endpoint=endpoint)
+        self._spans_service = _Service(
+            self._channel, _TRACES, ExportTraceServiceRequest, ExportTraceServiceResponse, metadata, log
+        )
+        self._metrics_service = _Service(
+            self._channel, _METRICS, ExportMetricsServiceRequest, ExportMetricsServiceResponse, metadata, log
+        )
         self._resource = _resource(target, os.environ.get("OTEL_RESOURCE_ATTRIBUTES", ""))
         self._began = time.time_ns()
         self._spans: deque[Span] = deque(maxlen=_MOST_SPANS)
@@ -89,13 +92,9 @@ class Otlp:
     def start(self, measure: Callable[[], State] | None) -> None:
         """Begins to send in the background: spans, and metrics where there is something to `measure` them by."""
         self._measure = measure
-        self._tasks.append(asyncio.create_task(again_and_again(self._send_spans, self._spans_are_due, self._log)))
+        self._tasks.append(again_and_again(self._send_spans, self._spans_are_due, self._log))
         if measure is not None:
-            self._tasks.append(
-                asyncio.create_task(
-                    again_and_again(self._send_metrics, lambda: asyncio.sleep(_METRICS_EVERY_S), self._log)
-                )
-            )
+            self._tasks.append(again_and_again(self._send_metrics, lambda: asyncio.sleep(_METRICS_EVERY_S), self._log))
 
     async def close(self) -> None:
         """Sends what is left, for a few seconds at most, and stops."""
@@ -111,41 +110,52 @@ class Otlp:
         await self._channel.close()
 
     async def _spans_are_due(self) -> None:
-        self._many.clear()
-        try:
+        """Waits for a full batch or for its time; only for its time while the endpoint takes nothing."""
+        if not self._spans_service.well:
+            await asyncio.sleep(_SPANS_EVERY_S)
+            return
+        if len(self._spans) < _BATCH:
+            self._many.clear()
+        with suppress(TimeoutError):
             async with asyncio.timeout(_SPANS_EVERY_S):
                 await self._many.wait()
-        except TimeoutError:
-            return
 
     async def _send_spans(self) -> None:
         """Sends all spans, batch by batch; those that are not taken for a passing reason wait for the next time."""
         while self._spans:
             batch = self._batch()
-            scope = ScopeSpans(scope=_SCOPE, spans=batch, schema_url=names.SCHEMA_URL)
-            rows = [ResourceSpans(resource=self._resource, scope_spans=[scope])]
+            taken = False
             try:
-                passing = not await self._spans_service.send(ExportTraceServiceRequest(resource_spans=rows))
-            except asyncio.CancelledError:
-                self._put_back(batch)
-                raise
-            if passing:
-                return self._put_back(batch)
+                taken = await self._spans_service.send(self._request_of(batch))
+            finally:
+                if not taken:
+                    self._put_back(batch)
+            if not taken:
+                break
 
     async def _send_metrics(self) -> None:
         state = self._measure() if self._measure is not None else {}
         if state:
-            scope = ScopeMetrics(
-                scope=_SCOPE, metrics=metrics_of(state, self._began, time.time_ns()), schema_url=names.SCHEMA_URL
-            )
-            rows = [ResourceMetrics(resource=self._resource, scope_metrics=[scope])]
-            await self._metrics_service.send(ExportMetricsServiceRequest(resource_metrics=rows))
+            request = ExportMetricsServiceRequest()
+            row = request.resource_metrics.add(resource=self._resource)
+            metrics = metrics_of(state, self._began, time.time_ns())
+            row.scope_metrics.add(scope=_SCOPE, metrics=metrics, schema_url=names.SCHEMA_URL)
+            await self._metrics_service.send(request)
+
+    def _request_of(self, batch: list[Span]) -> ExportTraceServiceRequest:
+        # Each message made for itself would be copied into the next one around it.
+        request = ExportTraceServiceRequest()
+        row = request.resource_spans.add(resource=self._resource)
+        row.scope_spans.add(scope=_SCOPE, spans=batch, schema_url=names.SCHEMA_URL)
+        return request
 
     def _batch(self) -> list[Span]:
         batch: list[Span] = []
-        size = 0
-        while self._spans and len(batch) < _BATCH and (not batch or size + self._spans[0].ByteSize() <= _BATCH_BYTES):
-            size += self._spans[0].ByteSize()
+        room = _BATCH_BYTES
+        while self._spans and len(batch) < _BATCH:
+            room -= self._spans[0].ByteSize()
+            if room < 0 and batch:
+                break
             batch.append(self._spans.popleft())
         return batch
 
@@ -165,19 +175,20 @@ class _Service:
         self,
         channel: grpc.aio.Channel,
         name: str,
+        request: type[Message],
         response: type[ExportTraceServiceResponse | ExportMetricsServiceResponse],
         metadata: tuple[tuple[str, str], ...],
-        endpoint: str,
         log: FilteringBoundLogger,
     ) -> None:
         self._export: grpc.aio.UnaryUnaryMultiCallable[Any, Any] = channel.unary_unary(
             f"/{name}/Export",
-            request_serializer=Message.SerializeToString,
+            request_serializer=request.SerializeToString,
             response_deserializer=response.FromString,
         )
         self._metadata = metadata
-        self._log = log.bind(service=name.rpartition(".")[2], endpoint=endpoint)
-        self._well = True
+        self._log = log.bind(service=name.rpartition(".")[2])
+        self.well = True
+        """Whether the last export was taken."""
 
     async def send(self, request: Message) -> bool:
         """Sends a request; returns False when it is worth sending again."""
@@ -191,11 +202,11 @@ class _Service:
         return True
 
     def _note(self, failure: str) -> None:
-        if failure and self._well:
+        if failure and self.well:
             self._log.warning("otlp_failed", failure=failure)
-        elif not failure and not self._well:
+        elif not failure and not self.well:
             self._log.info("otlp_works_again")
-        self._well = not failure
+        self.well = not failure
 
 
 def _channel(endpoint: str) -> grpc.aio.Channel:

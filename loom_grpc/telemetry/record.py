@@ -55,7 +55,7 @@ class Telemetry:
             self.log = self.log.bind(worker=worker)
         self._access = config.log.access and level_of(config.log) <= logging.INFO
         self._metrics = Metrics()
-        self._models = Models({name: [*row.models, row.default_model] for name, row in config.providers.items()})
+        self._models = Models({name: {*row.models, row.default_model} - {""} for name, row in config.providers.items()})
         self._providers = {"", *config.providers}
         self._sharing = Sharing(shared, worker or 0, self._metrics.state, self.log) if shared else None
         self._libraries = LibraryLines(self.log, prompts=config.log.prompts)
@@ -85,8 +85,7 @@ class Telemetry:
         server = server_of(base_url)
 
         async def measured(call: Call, send: Send) -> None:
-            # Never taken back: a call has a task, and so a context, of its own.
-            REQUEST_ID.set(call.request_id)
+            outside = REQUEST_ID.set(call.request_id)
             attempt = Attempt(call, send, self._metrics, self._models)
             failure: BaseException | None = None
             try:
@@ -95,9 +94,11 @@ class Telemetry:
                 failure = error
                 raise
             finally:
+                REQUEST_ID.reset(outside)
                 duration_s = attempt.end(failure)
                 if self._traces is not None:
                     self._traces.record(call, duration_s, error_type(failure), server)
+                del failure  # its traceback holds this frame, which holds it
 
         return measured
 
@@ -128,7 +129,7 @@ class Telemetry:
     def crashed(self, call: Call | None, error: BaseException) -> None:
         """Writes down where an exception comes from that nobody expected."""
         fields: dict[str, Any] = _about(call) if call is not None else {}
-        if call is not None:
+        if call is not None and call.request.messages:  # else nobody knows what of it callers sent
             fields["message"] = self._redacted(str(error), call)
         self.log.error("crashed", **fields, exception=frames(error, messages=self._config.log.prompts))
 

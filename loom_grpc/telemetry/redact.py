@@ -81,16 +81,18 @@ def _follow(reference: str, environ: Mapping[str, str]) -> str:
 def _without_runs(words: str, told: list[str]) -> str:
     """Replaces runs of words that are also in one of the texts.
 
-    It is enough to look for pieces at every eighth place: a run of fifteen characters contains one of them.
+    Every eighth piece of a text is looked up among all pieces of the words: a run of fifteen characters contains one of them.
     """
+    places: dict[str, list[int]] = {}
+    for start in range(len(words) - _WINDOW + 1):
+        places.setdefault(words[start : start + _WINDOW], []).append(start)
     hidden = bytearray(len(words))
-    for start in range(0, len(words) - _WINDOW + 1, _WINDOW):
-        piece = words[start : start + _WINDOW]
-        for text in told:
-            at = text.find(piece)
-            if at >= 0:
-                first, last = _stretch(words, start, text, at)
-                hidden[first:last] = b"\1" * (last - first)
+    for text in told:
+        for at in range(0, len(text) - _WINDOW + 1, _WINDOW):
+            for start in places.pop(text[at : at + _WINDOW], ()):
+                if not (hidden[start] and hidden[start + _WINDOW - 1]):
+                    first, last = _stretch(words, start, text, at)
+                    hidden[first:last] = b"\1" * (last - first)
     if not any(hidden):
         return words
     return re.sub("\0+", PROMPT, "".join("\0" if hide else char for char, hide in zip(words, hidden, strict=True)))

@@ -36,7 +36,7 @@ class Sharing:
 
     def start(self) -> None:
         """Starts to write, every second when something has changed."""
-        self._task = asyncio.create_task(again_and_again(self.write, lambda: asyncio.sleep(_EVERY_S), self._log))
+        self._task = again_and_again(self.write, lambda: asyncio.sleep(_EVERY_S), self._log)
 
     async def close(self) -> None:
         """Writes for the last time."""

@@ -1,0 +1,126 @@
+"""The page about telemetry, for docs/telemetry.md."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from loom_grpc.telemetry.metrics import MOST_MODELS
+from loom_grpc.telemetry.names import METRICS, SPAN_ATTRIBUTES, WELL_KNOWN, prometheus_name
+
+
+def reference_markdown() -> str:
+    """Writes the page."""
+    metrics = (_metrics(), _METRICS_NOTES, _buckets())
+    return "\n".join((_INTRODUCTION, *metrics, _SPANS, _attributes(), _providers(), _LOG))
+
+
+def _metrics() -> str:
+    lines = ["| OpenTelemetry | Prometheus | kind | unit | meaning | attributes |", "|---|---|---|---|---|---|"]
+    for metric in METRICS:
+        attributes = ", ".join(f"`{name}`" for name in metric.attributes)
+        cells = (
+            f"`{metric.name}`",
+            f"`{prometheus_name(metric)}`",
+            metric.kind,
+            f"`{metric.unit}`",
+            metric.description,
+            attributes,
+        )
+        lines.append(f"| {' | '.join(cells)} |")
+    return "\n".join([*lines, ""])
+
+
+def _buckets() -> str:
+    lines = ["| histogram | buckets, up to and including |", "|---|---|"]
+    lines += [
+        f"| `{metric.name}` | {', '.join(f'{end:.10g}' for end in metric.bounds)} |"
+        for metric in METRICS
+        if metric.bounds
+    ]
+    return "\n".join([*lines, ""])
+
+
+def _attributes() -> str:
+    lines = ["| attribute | value |", "|---|---|"]
+    lines += [f"| `{name}` | {meaning} |" for name, meaning in SPAN_ATTRIBUTES.items()]
+    return "\n".join([*lines, ""])
+
+
+def _providers() -> str:
+    lines = ["| provider | `gen_ai.provider.name` |", "|---|---|"]
+    lines += [f"| `{ours}` | `{theirs}` |" for ours, theirs in WELL_KNOWN.items()]
+    return "\n".join([*lines, "| any other | its name in the configuration |", ""])
+
+
+_INTRODUCTION: Final = """\
+# Telemetry
+
+<!-- Generated from loom_grpc/telemetry by `make docs`; do not edit. -->
+
+Metrics and spans carry the names of OpenTelemetry's semantic conventions for generative AI, version 1.41.1, the last
+release that has them. (Their new home, open-telemetry/semantic-conventions-genai, has not released anything yet and is
+renaming `gen_ai.client.operation.*`; seen 2026-11-21.) What the conventions have no name for begins with `loom.`.
+
+- `/metrics` on the HTTP address is Prometheus text.
+- `telemetry.otlp_endpoint` sends metrics, every 30 seconds, and spans, every 5 seconds or 512 spans, by OTLP over gRPC.
+  `telemetry.otlp_headers` go with them. An `https` endpoint has to be trusted by an authority that gRPC knows;
+  `GRPC_DEFAULT_SSL_ROOTS_FILE_PATH` names a file with others. `OTEL_RESOURCE_ATTRIBUTES` adds attributes of the resource.
+- Callers never wait for an export. An endpoint that is down is logged once; up to 4,096 spans wait for it, then the oldest
+  are lost.
+- No prompt, no answer and no secret is in any of it, unless `telemetry.capture_content` or `log.prompts` says so.
+
+## Metrics
+"""
+
+_METRICS_NOTES: Final = f"""\
+An attempt is one request to a provider; a call that is retried has several. Labels in Prometheus are the attributes with
+`_` for `.`; an attribute that does not apply is absent. `error.type` is the reason of the error, `cancelled`, or the name of
+an unexpected exception.
+
+Model names come from callers, so not every one becomes a label: a model gets its own series once its provider has accepted
+a call for it, or when it is configured (`models`, `default_model`). Before that it is `unknown`; after the first
+{MOST_MODELS} models of a provider, and when its name has more than 128 characters, it is `other`. `gen_ai.response.model`
+is left to spans for the same reason.
+
+With several workers the one that is asked for `/metrics` adds up what all of them have written down within the last second.
+By OTLP each worker sends its own, told apart by `service.instance.id`. Memory, time and open files of the process
+(`process_*`) are on `/metrics` of a single process only.
+"""
+
+_SPANS: Final = """\
+## Spans
+
+Each attempt is a span `chat {model}` of kind CLIENT, under the caller's span when the call carries a `traceparent`
+(gRPC metadata or HTTP header). A caller's trace is kept when the caller keeps it, one that begins here with the probability
+`telemetry.trace_ratio`. Status is ERROR after a failure. Attributes that do not apply are absent.
+"""
+
+_LOG: Final = """\
+## The log
+
+One line each on standard error, as JSON or, on a terminal, for people (`log.format`): `time` in UTC, `level`, `event`, then
+what belongs to the event. Every line about a call has its `request_id`, also those of libraries, whose warnings and errors
+are here too with their `logger`. With several workers `worker` says which one writes.
+
+Where a provider's words repeat the conversation, `[PROMPT]` stands instead, for runs of 15 characters and more and for whole
+texts; where they repeat a configured secret or anything that looks like a key, `[REDACTED]`. Exceptions are written as places
+in the code, without their messages, which may repeat anything.
+
+| event | level | what it says |
+|---|---|---|
+| `call` | info | A call has ended (`log.access`): see below |
+| `call_failed` | info for a caller's mistake, else warning | See below |
+| `retrying` | warning | An attempt has failed and another follows: as `call_failed`, with `attempt` and `delay_s` |
+| `listing_failed` | warning | A provider would not say which models it has |
+| `crashed` | error | A mistake of this program; `exception` says where |
+| `serving`, `draining`, `stopped` | info | The life of the server |
+| `otlp_failed`, `otlp_works_again` | warning, info | The OTLP endpoint has begun to refuse, or takes again |
+| `otlp_not_flushed` | warning | The OTLP endpoint did not take the last spans in time when the server stopped |
+| `background_work_failed` | error | Exporting or writing metrics down has begun to fail for a reason nobody expected |
+| `content` | info | The prompt and the answer, only with `log.prompts` |
+
+`call` has `request_id`, `provider`, `model`, `edge` (`grpc` or `http`), `stream`, `reason` (`OK`, `CANCELLED` or an error's),
+`attempts`, `finish_reason`, `input_tokens`, `output_tokens`, `first_content_ms` (of a stream's last attempt), `duration_ms`,
+`upstream_ms` (waiting for providers) and `overhead_ms` (the rest). `call_failed` has `reason`, `message` (what the caller was
+told), `detail` (what the provider said), `metadata` and `retry_after_s`.
+"""
