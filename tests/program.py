@@ -156,8 +156,11 @@ class Server:
 
 
 @contextmanager
-def served(*arguments: str, env: Mapping[str, str] | None = None, cwd: Path) -> Iterator[Server]:
-    """Starts a server, waits until it serves, and stops it at the end if it is still there."""
+def served(*arguments: str, env: Mapping[str, str] | None = None, cwd: Path, last: str = "") -> Iterator[Server]:
+    """Starts a server, waits until it serves, and stops it at the end if it is still there.
+
+    `last` is what the last line of its greeting holds, where that is not the usual one.
+    """
     with (
         tempfile.TemporaryFile("w+") as log,
         subprocess.Popen(  # noqa: S603
@@ -166,7 +169,7 @@ def served(*arguments: str, env: Mapping[str, str] | None = None, cwd: Path) -> 
     ):
         try:
             assert process.stdout is not None
-            last = {"serve": " chat ", "shim": " curl "}[arguments[0]]
+            last = last or {"serve": " chat ", "shim": " curl "}[arguments[0]]
             lines = [process.stdout.readline()]
             while lines[-1] and last not in lines[-1]:
                 lines.append(process.stdout.readline())

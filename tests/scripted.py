@@ -10,6 +10,7 @@ from typing import Any
 import grpc
 import grpc.aio
 from google.rpc import error_details_pb2, status_pb2
+from grpc_health.v1.health_pb2 import HealthCheckRequest, HealthCheckResponse
 
 from loom_grpc.v1.llm_service_pb2 import Completed, LlmEvent, LlmResponse, Started, TextDelta
 from loom_grpc.v1.llm_service_pb2_grpc import LlmServiceServicer, add_LlmServiceServicer_to_server
@@ -32,6 +33,8 @@ class Script(LlmServiceServicer):
 
     def __init__(self) -> None:
         self.target = ""
+        self.health = ""
+        """The word of `grpc.health.v1`; empty: the server does not tell."""
         self.play: Callable[[Any, Context], Awaitable[Any]] = self.nothing
         self.requests: list[Any] = []
         self.metadata: dict[str, str | bytes] = {}
@@ -51,6 +54,19 @@ class Script(LlmServiceServicer):
             self.cancelled.set()
             raise
 
+    def health_handler(self) -> grpc.GenericRpcHandler:
+        """Returns the health service as gRPC registers it."""
+        check = grpc.unary_unary_rpc_method_handler(
+            self.check, HealthCheckRequest.FromString, HealthCheckResponse.SerializeToString
+        )
+        return grpc.method_handlers_generic_handler("grpc.health.v1.Health", {"Check": check})
+
+    async def check(self, request: HealthCheckRequest, context: Context) -> HealthCheckResponse:
+        """Tells how the server is."""
+        if not self.health:
+            await context.abort(grpc.StatusCode.UNIMPLEMENTED, "nobody knows")
+        return HealthCheckResponse(status=HealthCheckResponse.ServingStatus.Value(self.health))
+
     Complete = Stream = ListModels = CountTokens = run  # type: ignore[assignment]
 
 
@@ -60,6 +76,7 @@ async def serving(credentials: grpc.ServerCredentials | None = None) -> AsyncIte
     script = Script()
     server = grpc.aio.server()
     add_LlmServiceServicer_to_server(script, server)
+    server.add_generic_rpc_handlers((script.health_handler(),))
     if credentials is None:
         script.target = f"127.0.0.1:{server.add_insecure_port('127.0.0.1:0')}"
     else:
@@ -87,7 +104,11 @@ def answers(response: Any) -> Callable[[Any, Context], Awaitable[Any]]:
 
 
 def aborts(
-    code: grpc.StatusCode, message: str, *details: Any, events: tuple[LlmEvent, ...] = ()
+    code: grpc.StatusCode,
+    message: str,
+    *details: Any,
+    events: tuple[LlmEvent, ...] = (),
+    trailers: tuple[tuple[str, str], ...] = (),
 ) -> Callable[[Any, Context], Awaitable[None]]:
     async def play(request: Any, context: Context) -> None:
         for event in events:
@@ -95,7 +116,7 @@ def aborts(
         status = status_pb2.Status(code=code.value[0], message=message)
         for detail in details:
             status.details.add().Pack(detail)
-        await context.abort(code, message, (("grpc-status-details-bin", status.SerializeToString()),))
+        await context.abort(code, message, (*trailers, ("grpc-status-details-bin", status.SerializeToString())))
 
     return play
 

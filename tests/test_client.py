@@ -203,6 +203,23 @@ def test_a_key_that_cannot_be_sent_is_refused_and_not_shown(key: str) -> None:
         LoomClient(api_key=key)
 
 
+@pytest.mark.parametrize(
+    ("metadata", "message"),
+    [
+        ({"x y": "a"}, "metadata: 'x y' is not a name for text"),
+        ({"x-bin": "a"}, "metadata: 'x-bin' is not a name for text"),
+        ({"": "a"}, "metadata: '' is not a name for text"),
+        ({"x": "ü"}, "metadata: the value of x must be printable ASCII"),
+        ({"x": "a\n"}, "metadata: the value of x must be printable ASCII"),
+    ],
+)
+async def test_metadata_that_cannot_be_sent_is_refused(
+    client: LoomClient, metadata: dict[str, str], message: str
+) -> None:
+    with pytest.raises(ValueError, match=f"^{message}$"):
+        await client.complete("Hi", metadata=metadata)
+
+
 def test_the_key_is_not_in_the_representation() -> None:
     assert repr(LoomClient("example.com:443", api_key="k-1")) == "LoomClient('example.com:443')"
 
@@ -454,8 +471,17 @@ async def test_an_answer_over_the_limit_is_an_invalid_request(server: Script) ->
     server.play = answers(ANSWER)
 
     async with LoomClient(server.target, options={"grpc.max_receive_message_length": 4}) as client:
-        with pytest.raises(LlmError, match=r"^A message is too large \(.*larger than max.*\)\.$") as caught:
+        with pytest.raises(
+            LlmError, match=r"^A message or its metadata is too large \(.*larger than max.*\)\.$"
+        ) as caught:
             await client.complete("Hi")
+
+    assert caught.value.name == "INVALID_REQUEST"
+
+
+async def test_metadata_over_the_limit_is_an_invalid_request(client: LoomClient) -> None:
+    with pytest.raises(LlmError, match=r"^A message or its metadata is too large \(.*\)\.$") as caught:
+        await client.complete("Hi", metadata={"x": "a" * 20_000})
 
     assert caught.value.name == "INVALID_REQUEST"
 

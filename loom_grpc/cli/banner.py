@@ -137,6 +137,8 @@ def _default_model(name: str, provider: ProviderConfig) -> str:
 def _reachable(address: str) -> str:
     """Returns an address that one can connect to, where the server listens on every one."""
     host, colon, port = address.rpartition(":")
+    if not colon:
+        return address
     return {"0.0.0.0": "127.0.0.1", "[::]": "[::1]", "": "127.0.0.1"}.get(host, host) + colon + port  # noqa: S104
 
 

@@ -136,6 +136,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Runs the command that the arguments name and returns the exit code."""
     parsed = _parse(arguments)
     tolerate_any_text()
+    # gRPC's core would write lines of its own to standard error; what they tell comes as an error or in the log.
+    os.environ.setdefault("GRPC_VERBOSITY", "NONE")
     try:
         module = importlib.import_module(f"{_DISTRIBUTION}.cli.{parsed.command.replace('-', '_')}")
         run: Callable[[argparse.Namespace], int] = module.run

@@ -22,8 +22,11 @@ _INTRODUCTION: Final = """\
 | 130 | interrupted by Ctrl-C |
 | 141 | nobody reads the output any more |
 
-Errors are one line each on standard error and say what to do. `LOOM_API_KEY` is the key that the server wants; it has no
-flag, because the arguments of a process are no secret. A flag wins over its environment variable.
+Errors are one line each on standard error and say what to do. gRPC's own messages are off unless `GRPC_VERBOSITY` is set.
+
+A flag wins over its environment variable. `LOOM_API_KEY` is the key that the server wants; it has no flag, because the
+arguments of a process are no secret. In a container whose server wants certificates, `LOOM_CA_FILE`, `LOOM_CERT_FILE`,
+`LOOM_KEY_FILE` and `LOOM_SERVER_NAME` let the image's health check (`loom-grpc health`) in.
 
 `chat` writes the answer to standard output, tool calls included (`-> name arguments`), and what is said about it to
 standard error: reasoning, sources and the last line, which tells who answered, why the answer ended, its tokens and how

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import Iterable, Mapping
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Final, Self, TypeVar, Unpack
@@ -150,8 +151,8 @@ class LoomClient:
         return self._stub
 
     def metadata(self, extra: Mapping[str, str] | None = None) -> list[tuple[str, str]]:
-        """Returns the metadata of a call: the client's own, which `extra` replaces by name."""
-        return list({**self._metadata, **_lowered(extra or {})}.items())
+        """Returns the metadata of a call: the client's own, which `extra` replaces by name; raises `ValueError`."""
+        return list({**self._metadata, **_checked(extra or {})}.items())
 
     async def _answer(self, rpc: grpc.aio.UnaryUnaryCall[Any, _R]) -> _R:
         try:
@@ -270,16 +271,21 @@ def _is_being_cancelled() -> bool:
 
 
 def _metadata(api_key: str | None, extra: Mapping[str, str]) -> dict[str, str]:
-    """Returns the metadata of every call; raises `ValueError` for a key that cannot be sent, without repeating it."""
+    """Returns the metadata of every call; raises `ValueError` for what cannot be sent, without repeating it."""
     if api_key is None:
-        return _lowered(extra)
-    if not api_key or not api_key.isascii() or not api_key.isprintable() or " " in api_key:
+        return _checked(extra)
+    if not re.fullmatch(r"[!-~]+", api_key):
         raise ValueError("api_key: must be printable ASCII without spaces or line breaks")
-    return {"authorization": f"Bearer {api_key}", **_lowered(extra)}
+    return {"authorization": f"Bearer {api_key}", **_checked(extra)}
 
 
-def _lowered(metadata: Mapping[str, str]) -> dict[str, str]:
-    """Writes names in lower case, as gRPC demands."""
+def _checked(metadata: Mapping[str, str]) -> dict[str, str]:
+    """Writes names in lower case, as gRPC demands; raises `ValueError` for what gRPC would fail on."""
+    for name, value in metadata.items():
+        if not re.fullmatch(r"[A-Za-z0-9_.-]+", name) or name.lower().endswith("-bin"):
+            raise ValueError(f"metadata: {name!r} is not a name for text")
+        if not re.fullmatch(r"[ -~]*", value):
+            raise ValueError(f"metadata: the value of {name} must be printable ASCII")
     return {name.lower(): value for name, value in metadata.items()}
 
 

@@ -53,13 +53,15 @@ _MEANINGS: Final[dict[grpc.StatusCode, tuple[ErrorReason.ValueType, str]]] = {
 }
 """What a status means that comes from gRPC itself or from a proxy on the way."""
 _OTHER: Final = (errors.INTERNAL, "The call to the server at {target} failed ({details}).")
-_TOO_LARGE: Final = (errors.INVALID_REQUEST, "A message is too large ({details}).")
+_TOO_LARGE: Final = (errors.INVALID_REQUEST, "A message or its metadata is too large ({details}).")
+_TOO_LARGE_WORDS: Final = ("larger than max", "metadata size exceeds")
+"""What gRPC says of that, with a status that it also has for other things."""
 
 
 def _bare_error(failure: grpc.aio.AioRpcError, target: str) -> LlmError:
     details = failure.details() or "no details"
-    # These are gRPC's words for a message over the limit of either side.
-    reason, text = _TOO_LARGE if "larger than max" in details else _MEANINGS.get(failure.code(), _OTHER)
+    too_large = any(words in details for words in _TOO_LARGE_WORDS)
+    reason, text = _TOO_LARGE if too_large else _MEANINGS.get(failure.code(), _OTHER)
     error = LlmError(reason, text.format(target=target, details=details))
     error.metadata = {"target": target, "grpc_code": failure.code().name}
     return error
