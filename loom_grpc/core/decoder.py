@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 from typing import Any, Final
 
 import orjson
 
+from loom_grpc.core import exact
 from loom_grpc.core.errors import PROVIDER_BAD_RESPONSE, LlmError
 from loom_grpc.core.events import Answer
 from loom_grpc.core.sse import BodyFramer, Frame, JsonFramer, SseFramer
@@ -30,6 +32,8 @@ class Decoder(ABC):
         self.torn = b""
         """What there is of an event that the end of the bytes cut in two."""
         self._framer = framer
+        # Dialects that speak in server-sent events stream the arguments of calls as text, where no number can be rounded.
+        self._loads: Callable[[bytes], Any] = orjson.loads if isinstance(framer, SseFramer) else exact.loads
         self._fed = False
 
     @abstractmethod
@@ -49,11 +53,11 @@ class Decoder(ABC):
         return False
 
     def read_stray(self, lines: list[bytes]) -> None:
-        """Takes lines that are no event; raises `LlmError` when they tell of a failure."""
-        value = _loads(b"\n".join(lines))
+        """Takes lines that are no event; raises `LlmError` when they tell of a failure, and passes over anything else."""
+        value = self._try_loads(b"\n".join(lines))
         if isinstance(value, list) and value:
             value = value[0]
-        if isinstance(value, dict):
+        if isinstance(value, dict) and "error" in value:
             self.read(b"", value)
 
     def feed(self, chunk: bytes) -> list[LlmEvent]:
@@ -73,10 +77,11 @@ class Decoder(ABC):
 
     def _end(self, cause: LlmError | None) -> None:
         for frame in self._framer.end():
-            if self.ended or self.read_marker(frame.data):
+            if self.ended or _blank(frame.data) or self.read_marker(frame.data):
                 continue
-            if isinstance(_loads(frame.data), dict):
-                self._read(frame)
+            value = self._try_loads(frame.data)
+            if isinstance(value, dict):
+                self.read(frame.name, value)
             else:
                 self.torn = frame.data
         if not self.ended and self._framer.stray:
@@ -89,9 +94,9 @@ class Decoder(ABC):
     def _read(self, frame: Frame) -> None:
         value = frame.value
         if value is None:
-            if self.read_marker(frame.data):
+            if _blank(frame.data) or self.read_marker(frame.data):
                 return
-            value = orjson.loads(frame.data)
+            value = self._loads(frame.data)
         if not isinstance(value, dict):
             raise TypeError(type(value).__name__)
         self.read(frame.name, value)
@@ -122,10 +127,14 @@ class Decoder(ABC):
             return LlmError(PROVIDER_BAD_RESPONSE, "The provider's answer is empty.")
         return LlmError(PROVIDER_BAD_RESPONSE, "The provider's answer ended before it was complete.")
 
+    def _try_loads(self, data: bytes) -> object:
+        """Reads JSON; None when it is none."""
+        try:
+            return self._loads(data)
+        except ValueError:
+            return None
 
-def _loads(data: bytes) -> object:
-    """Reads JSON; None when it is none."""
-    try:
-        return orjson.loads(data)
-    except orjson.JSONDecodeError:
-        return None
+
+def _blank(data: bytes) -> bool:
+    """Tells whether there is nothing in an event, which then is a sign of life and no more."""
+    return not data or data.isspace()

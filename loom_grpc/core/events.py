@@ -13,7 +13,6 @@ from loom_grpc.v1.llm_service_pb2 import (
     STOP_REASON_STOP,
     STOP_REASON_TOOL_CALLS,
     STOP_REASON_UNSPECIFIED,
-    Completed,
     Error,
     LlmEvent,
     LlmResponse,
@@ -37,7 +36,7 @@ class _Words:
         self.kind = kind
         self.chunks: list[str] = []
         self.state = b""
-        self.citations: list[Citation] = []
+        self.citations: list[Part] = []
 
     def part(self, origin: str) -> Part:
         part = Part(provider_state=self.state, origin=origin if self.state else "")
@@ -133,8 +132,9 @@ class Answer:
 
     def cite(self, citation: Citation) -> None:
         """Adds a source to the current run of text."""
-        self._run(_TEXT).citations.append(citation)
-        self._emit(LlmEvent(part=Part(citation=citation)))
+        part = Part(citation=citation, origin=self._origin if citation.citation_json else "")
+        self._run(_TEXT).citations.append(part)
+        self._emit(LlmEvent(part=part))
 
     def part(self, part: Part) -> None:
         """Adds a whole part."""
@@ -179,13 +179,17 @@ class Answer:
         self._close_all()
         if stop_reason == STOP_REASON_STOP:
             stop_reason = self._real_stop()
-        self._emit(LlmEvent(completed=Completed(response=self._response(finish_reason, stop_reason))))
+        event = LlmEvent()
+        self._write(event.completed.response, finish_reason, stop_reason)
+        self._emit(event)
 
     def partial(self) -> LlmResponse | None:
         """Returns what there is of an answer that will not be completed."""
         if self.empty and self.usage is None:
             return None
-        return self._response("", STOP_REASON_UNSPECIFIED)
+        response = LlmResponse()
+        self._write(response, "", STOP_REASON_UNSPECIFIED)
+        return response
 
     def _say(self, kind: str, content: str) -> None:
         if not content:
@@ -258,42 +262,46 @@ class Answer:
         for key in list(self._tools):
             self.end_tool(key)
 
-    def _response(self, finish_reason: str, stop_reason: StopReason.ValueType) -> LlmResponse:
-        message = _message(self._blocks, self._origin)
-        return LlmResponse(
-            message=message,
-            tool_calls=message.tool_calls,
-            usage=None if self.usage is None else self._read_usage(self.usage),
-            finish_reason=finish_reason,
-            stop_reason=stop_reason,
-            id=self.id,
-            provider=self._call.provider,
-            model=self.model,
-        )
+    def _write(self, response: LlmResponse, finish_reason: str, stop_reason: StopReason.ValueType) -> None:
+        """Fills in the whole answer in place: protobuf copies what it is given, and an answer may be long."""
+        _write_message(response.message, self._blocks, self._origin)
+        if response.message.tool_calls:
+            response.tool_calls.extend(response.message.tool_calls)
+        if self.usage is not None:
+            response.usage.CopyFrom(self._read_usage(self.usage))
+        response.finish_reason = finish_reason
+        response.stop_reason = stop_reason
+        response.id = self.id
+        response.provider = self._call.provider
+        response.model = self.model
 
 
-def _message(blocks: Iterable[_Words | Part | _Tool], origin: str) -> Message:
-    """Puts the blocks into the contract's shape: text alone in `content`, more than text in `parts` too."""
+def _write_message(message: Message, blocks: Iterable[_Words | Part | _Tool], origin: str) -> None:
+    """Puts the blocks into the contract's shape: text alone in `content`, more than text, or text after a call, in `parts` too."""
     parts: list[Part] = []
     calls: list[ToolCall] = []
     for block in blocks:
         if isinstance(block, _Tool):
-            calls.append(block.call(origin))
-            calls[-1].part_index = len(parts)
+            # Only a broken answer has a call whose name never came.
+            if block.name:
+                calls.append(block.call(origin))
+                calls[-1].part_index = len(parts)
         elif isinstance(block, _Words):
             parts.append(block.part(origin))
-            parts.extend(Part(citation=citation) for citation in block.citations)
+            parts.extend(block.citations)
         else:
             parts.append(block)
     for call in calls:
         if call.part_index == len(parts):
             call.ClearField("part_index")
     plain = all(part.HasField("text") and not part.provider_state for part in parts)
-    if plain:
-        for call in calls:
-            call.ClearField("part_index")
-    content = "".join(part.text for part in parts)
-    return Message(role=ROLE_ASSISTANT, content=content, parts=[] if plain else parts, tool_calls=calls)
+    # Text that comes after a call has to stay behind it.
+    plain = plain and not any(call.HasField("part_index") for call in calls)
+    message.role = ROLE_ASSISTANT
+    message.content = "".join(part.text for part in parts)
+    message.tool_calls.extend(calls)
+    if not plain:
+        message.parts.extend(parts)
 
 
 def error_event(error: LlmError) -> LlmEvent:

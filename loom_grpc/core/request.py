@@ -18,6 +18,7 @@ from loom_grpc.v1.message_pb2 import (
     Media,
     Message,
     Part,
+    Reasoning,
     ToolCall,
     ToolChoice,
     ToolDefinition,
@@ -25,6 +26,8 @@ from loom_grpc.v1.message_pb2 import (
 
 _ROLES: Final = frozenset({ROLE_SYSTEM, ROLE_USER, ROLE_ASSISTANT, ROLE_TOOL})
 _MEDIA: Final = ("image", "document", "audio")
+_MAX_NAME: Final = 512
+"""Names come back in messages and metadata, which have to stay small."""
 
 
 def check(request: LlmRequest) -> None:
@@ -33,6 +36,7 @@ def check(request: LlmRequest) -> None:
     Raises:
         LlmError: INVALID_REQUEST.
     """
+    _check_name(request.provider, "provider")
     _check_name(request.model, "model")
     if not request.messages:
         raise _wrong("messages", "at least one message is needed")
@@ -41,17 +45,19 @@ def check(request: LlmRequest) -> None:
     if request.tools:
         _check_tools(request.tools)
     _check_numbers(request)
-    _check_choice(request)
     if request.response_format.HasField("json_schema"):
         _check_object(request.response_format.json_schema.schema_json, "response_format.json_schema.schema_json")
-    if request.reasoning.budget_tokens < 0:
-        raise _wrong("reasoning.budget_tokens", "must be 0 or more")
-    _check_object(request.provider_options_json, "provider_options_json")
+    if request.HasField("reasoning"):
+        _check_reasoning(request.reasoning)
+    _check_options(request.provider_options_json)
+    if request.HasField("tool_choice"):
+        _check_choice(request, request.tool_choice)
 
 
 def system_text(request: LlmRequest) -> str:
     """Joins the system messages in order."""
-    return "\n\n".join(text_of(message) for message in request.messages if message.role == ROLE_SYSTEM)
+    texts = (text_of(message) for message in request.messages if message.role == ROLE_SYSTEM)
+    return "\n\n".join(filter(None, texts))
 
 
 def text_of(message: Message) -> str:
@@ -78,6 +84,30 @@ def raw_object(text: str) -> orjson.Fragment:
     return orjson.Fragment(text.strip() or "{}")
 
 
+def state_text(part: Part, at: str) -> str:
+    """Returns the provider state of a part whose provider writes text; raises `LlmError` for other bytes."""
+    try:
+        return part.provider_state.decode()
+    except UnicodeDecodeError:
+        raise _foreign_state(at) from None
+
+
+def raw_state(part: Part, at: str) -> orjson.Fragment:
+    """Returns the provider state of a part whose provider writes a JSON array, to embed; raises `LlmError` for other bytes."""
+    try:
+        value = orjson.loads(part.provider_state)
+    except orjson.JSONDecodeError:
+        raise _foreign_state(at) from None
+    if not isinstance(value, list):
+        raise _foreign_state(at)
+    return orjson.Fragment(part.provider_state)
+
+
+def has_tools(request: LlmRequest) -> bool:
+    """Tells whether there is a tool to call, one of the caller's or one that only the provider has."""
+    return bool(request.tools) or "tools" in options(request)
+
+
 def options(request: LlmRequest) -> dict[str, Any]:
     """Returns the caller's provider options."""
     if not request.provider_options_json.strip():
@@ -89,21 +119,22 @@ def options(request: LlmRequest) -> dict[str, Any]:
 def with_defaults(request: LlmRequest, defaults: dict[str, Any]) -> LlmRequest:
     """Returns the request with provider options added that the caller did not set."""
     merged = orjson.loads(orjson.dumps(defaults))
-    merge(merged, options(request))
+    # A null stays, for it may be meant for a field that the dialect writes.
+    merge(merged, options(request), keep_null=True)
     copy = LlmRequest()
     copy.CopyFrom(request)
     copy.provider_options_json = orjson.dumps(merged).decode()
     return copy
 
 
-def merge(body: dict[str, Any], extra: dict[str, Any]) -> None:
+def merge(body: dict[str, Any], extra: dict[str, Any], *, keep_null: bool = False) -> None:
     """Merges provider options into a request body: objects key by key, `tools` by appending, and null takes a field out."""
     for key, value in extra.items():
         present = body.get(key)
-        if value is None:
+        if value is None and not keep_null:
             body.pop(key, None)
         elif isinstance(value, dict) and isinstance(present, dict):
-            merge(present, value)
+            merge(present, value, keep_null=keep_null)
         elif key == "tools" and isinstance(value, list) and isinstance(present, list):
             body[key] = present + value
         else:
@@ -119,6 +150,10 @@ def _wrong(field: str, what: str) -> LlmError:
     return LlmError(INVALID_REQUEST, f"{field}: {what}.", field=field)
 
 
+def _foreign_state(at: str) -> LlmError:
+    return _wrong(f"{at}.provider_state", "is not what the provider wrote; send it back unchanged or leave it out")
+
+
 def _check_message(message: Message, at: str) -> None:
     if message.role not in _ROLES:
         raise _wrong(f"{at}.role", "must be ROLE_SYSTEM, ROLE_USER, ROLE_ASSISTANT or ROLE_TOOL")
@@ -127,6 +162,8 @@ def _check_message(message: Message, at: str) -> None:
     if message.tool_calls:
         _check_calls(message, at)
     for index, part in enumerate(message.parts):
+        if message.role == ROLE_SYSTEM and not part.HasField("text"):
+            raise _wrong(f"{at}.parts[{index}]", "a system message is text")
         _check_part(part, f"{at}.parts[{index}]")
 
 
@@ -134,9 +171,13 @@ def _check_calls(message: Message, at: str) -> None:
     if message.role != ROLE_ASSISTANT:
         raise _wrong(f"{at}.tool_calls", "only an assistant message calls tools")
     for index, call in enumerate(message.tool_calls):
+        here = f"{at}.tool_calls[{index}]"
         if not call.tool_name:
-            raise _wrong(f"{at}.tool_calls[{index}].tool_name", "must not be empty")
-        _check_object(call.arguments_json, f"{at}.tool_calls[{index}].arguments_json")
+            raise _wrong(f"{here}.tool_name", "must not be empty")
+        _check_name(call.tool_name, f"{here}.tool_name")
+        _check_object(call.arguments_json, f"{here}.arguments_json")
+        if call.part_index < 0:
+            raise _wrong(f"{here}.part_index", "must be 0 or more")
 
 
 def _check_part(part: Part, at: str) -> None:
@@ -146,7 +187,11 @@ def _check_part(part: Part, at: str) -> None:
     if kind in _MEDIA:
         _check_media(getattr(part, kind), f"{at}.{kind}")
     elif kind == "opaque":
+        if not part.opaque.block_json.strip():
+            raise _wrong(f"{at}.opaque.block_json", "must not be empty")
         _check_object(part.opaque.block_json, f"{at}.opaque.block_json")
+    elif kind == "citation" and part.citation.citation_json:
+        _parse(part.citation.citation_json, f"{at}.citation.citation_json")
 
 
 def _check_media(media: Media, at: str) -> None:
@@ -162,6 +207,7 @@ def _check_tools(tools: Iterable[ToolDefinition]) -> None:
         at = f"tools[{index}]"
         if not tool.name:
             raise _wrong(f"{at}.name", "must not be empty")
+        _check_name(tool.name, f"{at}.name")
         if tool.name in names:
             raise _wrong(f"{at}.name", f"{tool.name!r} is defined twice")
         names.add(tool.name)
@@ -179,27 +225,52 @@ def _check_numbers(request: LlmRequest) -> None:
         raise _wrong("top_k", "must be 1 or more")
 
 
-def _check_choice(request: LlmRequest) -> None:
-    choice = request.tool_choice
+def _check_choice(request: LlmRequest, choice: ToolChoice) -> None:
     if choice.mode not in ToolChoice.Mode.values():
         raise _wrong("tool_choice.mode", f"there is no mode {choice.mode}")
+    _check_name(choice.tool_name, "tool_choice.tool_name")
     if choice.mode == ToolChoice.MODE_TOOL and not any(tool.name == choice.tool_name for tool in request.tools):
         raise _wrong("tool_choice.tool_name", f"{choice.tool_name!r} is not among the tools")
-    if choice.mode == ToolChoice.MODE_REQUIRED and not request.tools and not request.provider_options_json:
+    if choice.mode == ToolChoice.MODE_REQUIRED and not has_tools(request):
         raise _wrong("tool_choice.mode", "a tool is required but none is defined")
 
 
+def _check_reasoning(reasoning: Reasoning) -> None:
+    _check_name(reasoning.effort, "reasoning.effort")
+    if reasoning.HasField("effort") and not reasoning.effort:
+        raise _wrong("reasoning.effort", "must not be empty")
+    if reasoning.budget_tokens < 0:
+        raise _wrong("reasoning.budget_tokens", "must be 0 or more")
+
+
+def _check_options(text: str) -> None:
+    value = _check_object(text, "provider_options_json")
+    try:
+        # Dialects put the options into an object or two.
+        orjson.dumps([[value]])
+    except TypeError:
+        raise _wrong("provider_options_json", "is nested too deeply") from None
+
+
 def _check_name(name: str, field: str) -> None:
+    if len(name) > _MAX_NAME:
+        raise _wrong(field, f"must not be longer than {_MAX_NAME} characters")
     if not name.isprintable():
         raise _wrong(field, "must not contain control characters")
 
 
-def _check_object(text: str, field: str) -> None:
+def _check_object(text: str, field: str) -> dict[str, Any]:
     if not text or text.isspace():
-        return
-    try:
-        value = orjson.loads(text)
-    except orjson.JSONDecodeError as error:
-        raise _wrong(field, f"is not valid JSON ({error})") from None
+        return {}
+    value = _parse(text, field)
     if not isinstance(value, dict):
         raise _wrong(field, "must be a JSON object")
+    return value
+
+
+def _parse(text: str, field: str) -> object:
+    try:
+        value: object = orjson.loads(text)
+    except orjson.JSONDecodeError as error:
+        raise _wrong(field, f"is not valid JSON ({error})") from None
+    return value

@@ -5,8 +5,7 @@ from __future__ import annotations
 import re
 from typing import Final, NamedTuple
 
-import orjson
-
+from loom_grpc.core import exact
 from loom_grpc.core.errors import PROVIDER_BAD_RESPONSE, LlmError
 
 MAX_EVENT_BYTES: Final = 64 * 1024 * 1024
@@ -31,37 +30,57 @@ class SseFramer:
     """
 
     def __init__(self) -> None:
-        self._pending = b""
+        self._pending: list[bytes] = []
+        """The pieces of a line whose end has not come."""
+        self._pending_size = 0
         self._name = b""
         self._data: list[bytes] = []
-        self._size = 0
+        self._data_size = 0
         self._at_start = True
+        self._after_cr = False
         self.stray: list[bytes] = []
+        self._stray_size = 0
 
     def feed(self, chunk: bytes) -> list[Frame]:
         """Takes the next bytes and returns the events that they complete."""
-        if b"\n" not in chunk and b"\r" not in chunk:
-            self._hold(self._pending + chunk)
+        if self._after_cr or b"\r" in chunk:
+            chunk = self._with_line_feeds(chunk)
+        if b"\n" not in chunk:
+            self._hold(chunk)
             return []
-        text = self._pending + chunk
-        if b"\r" in text:
-            text = _unify_line_ends(text)
-        *lines, rest = text.split(b"\n")
-        self._hold(rest)
+        *lines, rest = chunk.split(b"\n")
+        if self._pending:
+            lines[0] = self._release() + lines[0]
+        if rest:
+            self._hold(rest)
         return self._read(lines)
 
     def end(self) -> list[Frame]:
         """Returns the event that the end of the bytes completes, if there is one."""
-        lines = [*self._pending.rstrip(b"\r").split(b"\r"), b""]
-        self._pending = b""
-        return self._read(lines)
+        return self._read([self._release(), b""])
+
+    def _with_line_feeds(self, chunk: bytes) -> bytes:
+        """Turns CRLF and CR into LF. A CR ends its line at once: the LF of a CRLF that was cut in two is dropped when it comes."""
+        if self._after_cr and chunk.startswith(b"\n"):
+            chunk = chunk[1:]
+            self._after_cr = False
+        if chunk:
+            self._after_cr = chunk.endswith(b"\r")
+        return chunk.replace(b"\r\n", b"\n").replace(b"\r", b"\n")
 
     def _hold(self, rest: bytes) -> None:
-        _refuse_oversize(self._size + len(rest))
-        self._pending = rest
+        self._pending_size += len(rest)
+        _refuse_oversize(self._data_size + self._pending_size)
+        self._pending.append(rest)
+
+    def _release(self) -> bytes:
+        line = b"".join(self._pending)
+        self._pending.clear()
+        self._pending_size = 0
+        return line
 
     def _read(self, lines: list[bytes]) -> list[Frame]:
-        if self._at_start and lines:
+        if self._at_start:
             lines[0] = lines[0].removeprefix(_BOM)
             self._at_start = False
         frames: list[Frame] = []
@@ -75,15 +94,15 @@ class SseFramer:
         return frames
 
     def _add_data(self, value: bytes) -> None:
-        self._size += len(value)
-        _refuse_oversize(self._size)
+        self._data_size += len(value)
+        _refuse_oversize(self._data_size)
         self._data.append(value)
 
     def _dispatch(self, frames: list[Frame]) -> None:
         if self._data:
             frames.append(Frame(self._name, self._data[0] if len(self._data) == 1 else b"\n".join(self._data)))
             self._data = []
-            self._size = 0
+            self._data_size = 0
         self._name = b""
 
     def _read_other(self, line: bytes) -> None:
@@ -93,20 +112,13 @@ class SseFramer:
         elif field == b"data":
             self._add_data(b"")
         elif field not in _IGNORED_FIELDS:
-            self._size += len(line)
-            _refuse_oversize(self._size)
+            self._stray_size += len(line)
+            _refuse_oversize(self._stray_size)
             self.stray.append(line)
 
 
 _IGNORED_FIELDS: Final = frozenset({b"", b"id", b"retry"})
 """An empty name is a comment."""
-
-
-def _unify_line_ends(text: bytes) -> bytes:
-    """Turns CRLF and CR into LF, except a CR at the end, which may be half of a CRLF."""
-    if text.endswith(b"\r"):
-        return _unify_line_ends(text[:-1]) + b"\r" if len(text) > 1 else text
-    return text.replace(b"\r\n", b"\n").replace(b"\r", b"\n")
 
 
 class BodyFramer:
@@ -126,12 +138,16 @@ class BodyFramer:
 
     def end(self) -> list[Frame]:
         """Returns the body, if there is one."""
-        body = b"".join(self._chunks)
+        body = b"".join(self._chunks).removeprefix(_BOM)
         return [Frame(b"", body)] if body else []
 
 
 class JsonFramer:
-    """Splits JSON objects that follow each other: one body, newline-delimited, or the elements of an array."""
+    """Splits JSON objects that follow each other: one body, newline-delimited, or the elements of an array.
+
+    What stands between two objects and is more than a separator is an event of its own: it is what damage left of one, and must
+    not vanish.
+    """
 
     def __init__(self) -> None:
         self._pending = b""
@@ -151,45 +167,55 @@ class JsonFramer:
 
     def end(self) -> list[Frame]:
         """Hands out what is left, which is no whole object and so will not parse."""
-        rest = self._pending.strip(b" \t\r\n,[]")
+        rest = self._pending.strip(_BETWEEN)
         self._pending = b""
         return [Frame(b"", rest)] if rest else []
 
     def _scan(self) -> list[Frame]:
         frames: list[Frame] = []
-        while match := _TOKEN.search(self._pending, self._position):
+        while match := (_INSIDE if self._depth else _OUTSIDE).search(self._pending, self._position):
             self._position = match.end()
             self._step(match[0], match.start(), frames)
         # A backslash at the end is half of an escape: it is read again with the byte after it.
         half = self._position < len(self._pending) and self._pending.endswith(b"\\")
         self._position = len(self._pending) - half
-        if not self._depth:
-            self._drop_spent()
+        self._drop_spent()
         return frames
 
     def _step(self, token: bytes, at: int, frames: list[Frame]) -> None:
-        if self._in_string:
-            if token == b'"':
-                self._in_string = False
-        elif token == b'"':
-            self._in_string = True
+        if token == b'"':
+            self._in_string = not self._in_string
+        elif self._in_string:
+            return
         elif token == b"{":
             if not self._depth:
-                self._start = at
+                self._begin(at, frames)
             self._depth += 1
-        elif token == b"}" and self._depth:
+        elif token == b"}":
             self._depth -= 1
             if not self._depth:
                 frames.append(Frame(b"", self._pending[self._start : at + 1]))
                 self._start = at + 1
 
+    def _begin(self, at: int, frames: list[Frame]) -> None:
+        if between := self._pending[self._start : at].strip(_BETWEEN):
+            frames.append(Frame(b"", between))
+        self._start = at
+
     def _drop_spent(self) -> None:
-        self._pending = self._pending[self._start :].lstrip(b" \t\r\n,[]")
-        self._position = len(self._pending)
+        """Lets go of the objects that were handed out, so that a long answer does not pile up."""
+        self._pending = self._pending[self._start :]
+        self._position -= self._start
         self._start = 0
+        if not self._depth:
+            self._pending = self._pending.lstrip(_BETWEEN)
+            self._position = len(self._pending)
 
 
-_TOKEN: Final = re.compile(rb'[{}"]|\\.', re.DOTALL)
+_OUTSIDE: Final = re.compile(rb"\{")
+_INSIDE: Final = re.compile(rb'[{}"]|\\.', re.DOTALL)
+_BETWEEN: Final = b" \t\r\n,[]" + _BOM
+"""The bytes that may stand around objects; the mark of UTF-8 counts nowhere but in front, and does no harm elsewhere."""
 
 
 def _whole_object(chunk: bytes) -> object:
@@ -197,8 +223,8 @@ def _whole_object(chunk: bytes) -> object:
     if not chunk.startswith(b"{"):
         return None
     try:
-        return orjson.loads(chunk)
-    except orjson.JSONDecodeError:
+        return exact.loads(chunk)
+    except ValueError:
         return None
 
 

@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+import ssl
 from collections.abc import Mapping
-from typing import Final, Protocol
+from functools import cache
+from typing import Final, NamedTuple, Protocol
+from urllib.parse import urlsplit
 
-import aiohttp
-from yarl import URL
+from loom_grpc.core.errors import INTERNAL, PROVIDER_TIMEOUT, PROVIDER_UNAVAILABLE, LlmError
+from loom_grpc.providers._connection import Connection
 
-from loom_grpc.core.errors import PROVIDER_BAD_RESPONSE, PROVIDER_TIMEOUT, PROVIDER_UNAVAILABLE, LlmError
-
-_DRAIN_S: Final = 1.0
-"""How long the end of a finished answer is waited for, so that its connection can serve again."""
-_KEEPALIVE_S: Final = 30.0
-"""How long an idle connection is kept: less than the servers' own limits, so that they rarely close it under a request."""
+_KEPT_S: Final = 30.0
+"""How long a free connection is kept: less than the servers' own limits, so that they rarely close it under a request."""
+_MAX_KNOWN_URLS: Final = 1024
 
 
 class Response(Protocol):
@@ -40,94 +40,151 @@ class Transport(Protocol):
         """Closes every connection."""
 
 
+class Origin(NamedTuple):
+    """Whom to connect to."""
+
+    secure: bool
+    host: str
+    port: int
+
+
+class Place(NamedTuple):
+    """Whom to ask for what."""
+
+    origin: Origin
+    authority: str
+    """The value of the header `Host`."""
+    target: str
+    """The path with its query."""
+
+    @classmethod
+    def of(cls, url: str) -> Place:
+        """Reads an `http` or `https` address."""
+        parts = urlsplit(url)
+        secure = parts.scheme == "https"
+        origin = Origin(secure, parts.hostname or "", parts.port or (443 if secure else 80))
+        return cls(origin, parts.netloc, url.removeprefix(f"{parts.scheme}://{parts.netloc}") or "/")
+
+
 class HttpTransport:
-    """HTTP/1.1 with pooled connections, by aiohttp (docs/decisions/0002-http-transport.md says why)."""
+    """HTTP/1.1 with pooled connections; docs/decisions/0002-http-transport.md says why it is our own."""
 
     def __init__(self, max_connections: int) -> None:
-        # aiohttp sets TCP_NODELAY on every connection by itself.
-        connector = aiohttp.TCPConnector(limit=max_connections, keepalive_timeout=_KEEPALIVE_S, ttl_dns_cache=60)
-        self._session = aiohttp.ClientSession(
-            connector=connector,
-            cookie_jar=aiohttp.DummyCookieJar(),
-            skip_auto_headers=("User-Agent", "Accept", "Content-Type"),
-            headers={"User-Agent": "loom-grpc", "Accept-Encoding": "identity"},
-        )
-        self._urls: dict[str, URL] = {}
-        self._draining: set[asyncio.Task[None]] = set()
+        self._room = asyncio.Semaphore(max_connections)
+        self._free: dict[Origin, list[Connection]] = {}
+        self._busy: dict[Connection, Origin] = {}
+        self._places: dict[str, Place] = {}
 
     async def open(self, method: str, url: str, headers: Mapping[str, str], body: bytes, connect_s: float) -> Response:
-        """Sends a request; redirects are answers like any other."""
-        timeout = aiohttp.ClientTimeout(total=None, sock_connect=connect_s)
-        try:
-            answer = await self._session.request(
-                method, self._url(url), headers=headers, data=body or None, timeout=timeout, allow_redirects=False
-            )
-        except (aiohttp.ClientError, OSError, TimeoutError) as error:
-            raise _transport_error(error, connect_s) from error
-        return HttpResponse(answer, self._draining)
+        """Sends a request; redirects are answers like any other.
+
+        A kept connection that closes before any byte of the answer is replaced at once: the provider had closed it before the request
+        came (RFC 9112, 9.3.1).
+        """
+        place = self._place(url)
+        head = _head(method, place, headers, len(body))
+        while True:
+            connection = await self._get(place.origin, connect_s)
+            try:
+                return await connection.request(head, body)
+            except LlmError as error:
+                stale = connection.kept and not connection.heard and error.reason == PROVIDER_UNAVAILABLE
+                if not stale:
+                    raise
 
     async def close(self) -> None:
         """Closes every connection."""
-        for task in self._draining:
-            task.cancel()
-        await self._session.close()
+        for connection in [*self._busy, *(free for kept in self._free.values() for free in kept)]:
+            connection.abort()
 
-    def _url(self, url: str) -> URL:
-        parsed = self._urls.get(url)
-        if parsed is None:
-            parsed = URL(url, encoded=True)
-            if len(self._urls) < _MAX_KNOWN_URLS:
-                self._urls[url] = parsed
-        return parsed
+    def _place(self, url: str) -> Place:
+        place = self._places.get(url)
+        if place is None:
+            place = Place.of(url)
+            if len(self._places) < _MAX_KNOWN_URLS:
+                self._places[url] = place
+        return place
 
-
-_MAX_KNOWN_URLS: Final = 1024
-
-
-class HttpResponse:
-    """An answer over aiohttp."""
-
-    def __init__(self, answer: aiohttp.ClientResponse, draining: set[asyncio.Task[None]]) -> None:
-        self.status = answer.status
-        self.headers: Mapping[str, str] = answer.headers
-        self._answer = answer
-        self._draining = draining
-
-    async def read(self) -> bytes:
-        """Returns what has arrived, at least one byte, none at the end."""
+    async def _get(self, origin: Origin, connect_s: float) -> Connection:
+        """Returns a free connection, the one used last, or a new one."""
+        await self._room.acquire()
         try:
-            return await self._answer.content.readany()
-        except (aiohttp.ClientError, OSError, TimeoutError) as error:
-            raise LlmError(
-                PROVIDER_UNAVAILABLE, "The connection to the provider broke off.", detail=repr(error)
-            ) from error
+            connection = self._take_free(origin) or await self._connect(origin, connect_s)
+        except BaseException:
+            self._room.release()
+            raise
+        self._busy[connection] = origin
+        return connection
 
-    def close(self, finished: bool) -> None:
-        """Gives the connection back when the whole body has been read, or will be shortly; closes it otherwise."""
-        if self._answer.content.at_eof():
-            self._answer.release()
-        elif finished:
-            task = asyncio.get_running_loop().create_task(self._drain())
-            self._draining.add(task)
-            task.add_done_callback(self._draining.discard)
-        else:
-            self._answer.close()
+    def _take_free(self, origin: Origin) -> Connection | None:
+        kept = self._free.get(origin)
+        too_old = asyncio.get_running_loop().time() - _KEPT_S
+        while kept:
+            connection = kept.pop()
+            if not connection.lost and connection.free_since > too_old:
+                return connection
+            connection.abort()
+        return None
 
-    async def _drain(self) -> None:
+    async def _connect(self, origin: Origin, connect_s: float) -> Connection:
+        loop = asyncio.get_running_loop()
+        tls = _tls() if origin.secure else None
         try:
-            async with asyncio.timeout(_DRAIN_S):
-                await self._answer.read()
-        except (aiohttp.ClientError, OSError, TimeoutError):
-            self._answer.close()
+            async with asyncio.timeout(connect_s):
+                _, connection = await loop.create_connection(
+                    lambda: Connection(self._on_free, self._on_lost), origin.host, origin.port, ssl=tls
+                )
+        except (OSError, ssl.SSLError, ValueError) as error:  # TimeoutError is an OSError
+            raise _refused(error, connect_s) from error
+        return connection
+
+    def _on_free(self, connection: Connection) -> None:
+        origin = self._leave(connection)
+        if origin is not None:
+            connection.free_since = asyncio.get_running_loop().time()
+            self._free.setdefault(origin, []).append(connection)
+
+    def _on_lost(self, connection: Connection) -> None:
+        if self._leave(connection) is None:
+            for kept in self._free.values():
+                if connection in kept:
+                    kept.remove(connection)
+
+    def _leave(self, connection: Connection) -> Origin | None:
+        """Ends a connection's exchange; None when it had none."""
+        origin = self._busy.pop(connection, None)
+        if origin is not None:
+            self._room.release()
+        return origin
 
 
-def _transport_error(error: Exception, connect_s: float) -> LlmError:
+def _head(method: str, place: Place, headers: Mapping[str, str], size: int) -> bytes:
+    """Writes a request's head; raises `LlmError` (INTERNAL) for a header that would end it early."""
+    lines = [f"{method} {place.target} HTTP/1.1", f"host: {place.authority}", "user-agent: loom-grpc", "accept: */*"]
+    if size or method == "POST":
+        lines.append(f"content-length: {size}")
+    lines += [f"{name}: {value}" for name, value in headers.items()]
+    head = "\r\n".join(lines)
+    if head.count("\n") != len(lines) - 1 or head.count("\r") != len(lines) - 1:
+        raise LlmError(
+            INTERNAL, "A header or path for the provider has a line break in it; check the provider's configuration."
+        )
+    return head.encode("latin-1") + b"\r\n\r\n"
+
+
+@cache
+def _tls() -> ssl.SSLContext:
+    """Makes the context of all connections, by the system's authorities or those of the variable SSL_CERT_FILE."""
+    context = ssl.create_default_context()
+    context.set_alpn_protocols(["http/1.1"])
+    return context
+
+
+def _refused(error: Exception, connect_s: float) -> LlmError:
     detail = repr(error)
-    if isinstance(error, aiohttp.ConnectionTimeoutError):
+    if isinstance(error, TimeoutError):
         message = f"The provider did not accept a connection within {connect_s:g} s."
         return LlmError(PROVIDER_TIMEOUT, message, detail=detail)
-    if isinstance(error, aiohttp.ClientSSLError):
-        return LlmError(PROVIDER_UNAVAILABLE, "The provider's TLS certificate cannot be trusted.", detail=detail)
-    if isinstance(error, aiohttp.ClientResponseError):
-        return LlmError(PROVIDER_BAD_RESPONSE, "The provider did not answer in HTTP.", detail=detail)
+    if isinstance(error, ssl.SSLError):
+        return LlmError(PROVIDER_UNAVAILABLE, "The provider cannot be trusted or does not speak TLS.", detail=detail)
     return LlmError(PROVIDER_UNAVAILABLE, "The provider cannot be reached.", detail=detail)

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import base64
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import Any, Final
 
 import orjson
@@ -22,18 +21,12 @@ from loom_grpc.core.errors import (
     LlmError,
 )
 from loom_grpc.core.events import Answer
-from loom_grpc.core.request import (
-    arguments,
-    merge,
-    options,
-    parts_of,
-    plays_back,
-    raw_object,
-    system_text,
-)
+from loom_grpc.core.exact import dumps
+from loom_grpc.core.request import merge, options
 from loom_grpc.core.sse import BodyFramer, SseFramer
+from loom_grpc.providers.anthropic_request import NAME, add_settings, prompt_body
 from loom_grpc.providers.classify import Reason, by_status, json_object, provider_error, retry_after
-from loom_grpc.providers.dialect import HttpRequest
+from loom_grpc.providers.dialect import HttpRequest, framer_of, read_models
 from loom_grpc.v1.llm_service_pb2 import (
     STOP_REASON_CONTENT_FILTER,
     STOP_REASON_LENGTH,
@@ -42,27 +35,13 @@ from loom_grpc.v1.llm_service_pb2 import (
     STOP_REASON_STOP,
     STOP_REASON_TOOL_CALLS,
     STOP_REASON_UNSPECIFIED,
-    LlmRequest,
     Model,
     StopReason,
 )
-from loom_grpc.v1.message_pb2 import (
-    ROLE_ASSISTANT,
-    ROLE_SYSTEM,
-    ROLE_TOOL,
-    Citation,
-    Media,
-    Message,
-    Opaque,
-    Part,
-    ToolChoice,
-)
+from loom_grpc.v1.message_pb2 import Citation, Opaque, Part
 from loom_grpc.v1.usage_pb2 import Usage
 
-NAME: Final = "anthropic"
 VERSION: Final = "2023-06-01"
-DEFAULT_MAX_TOKENS: Final = 4096
-"""The API requires a limit; this one is sent when the caller sets none."""
 
 _STOP: Final[dict[str, StopReason.ValueType]] = {
     "end_turn": STOP_REASON_STOP,
@@ -92,15 +71,22 @@ _QUOTA_CODES: Final = frozenset({"1113", "1308", "1310"})
 _QUOTA_WORDS: Final = ("5-hour", "5 hour", "rolling window", "usage limit", "credit balance")
 """The wording of a used-up plan or balance, where the type says only `rate_limit_error` or `invalid_request_error`."""
 
-_EFFORT_BUDGETS: Final = {
-    "none": 0,
-    "minimal": 1024,
-    "low": 2048,
-    "medium": 8192,
-    "high": 24576,
-    "xhigh": 32768,
-    "max": 32768,
-}
+_STATUSES: Final = {"invalid_request_error": 400, "not_found_error": 404}
+"""The statuses that stand for types whose meaning depends on the words; they are missing inside a stream."""
+
+_COUNTED: Final = (
+    "model",
+    "messages",
+    "system",
+    "tools",
+    "tool_choice",
+    "thinking",
+    "output_config",
+    "cache_control",
+    "context_management",
+    "mcp_servers",
+)
+"""What `/v1/messages/count_tokens` takes (platform.claude.com/docs/en/api/messages/count_tokens, seen 2026-11-21)."""
 
 
 class Anthropic:
@@ -109,21 +95,17 @@ class Anthropic:
     name = NAME
 
     def encode(self, call: Call) -> HttpRequest:
-        """Writes a Messages request; without `max_tokens` the limit is `DEFAULT_MAX_TOKENS`."""
-        body = _prompt(call.request, call.model)
+        """Writes a Messages request; where the caller sets no limit on tokens, there is one nevertheless."""
+        body = prompt_body(call.request, call.model)
+        add_settings(body, call.request)
         body["stream"] = call.stream
-        body["max_tokens"] = DEFAULT_MAX_TOKENS
-        _add_settings(body, call.request)
-        return self._request("/v1/messages", body, call.request)
+        merge(body, options(call.request))
+        return self._request("/v1/messages", body)
 
     def decoder(self, call: Call, media_type: str) -> Decoder:
         """Reads server-sent events, or a whole message from JSON."""
-        answer = Answer(call, NAME, read_usage)
-        return (
-            StreamDecoder(answer, SseFramer())
-            if media_type == "text/event-stream"
-            else BodyDecoder(answer, BodyFramer())
-        )
+        answer, framer = Answer(call, NAME, read_usage), framer_of(call, media_type)
+        return StreamDecoder(answer, framer) if isinstance(framer, SseFramer) else BodyDecoder(answer, framer)
 
     def error(self, status: int, headers: Mapping[str, str], body: bytes) -> LlmError:
         """Classifies by the error's type, then by status; the unified-limit headers tell a used-up plan from a burst."""
@@ -134,8 +116,10 @@ class Anthropic:
         return _error(error, status=status, quota=rejected, wait=wait)
 
     def encode_count(self, call: Call) -> HttpRequest | None:
-        """Writes a request for `/v1/messages/count_tokens`, which takes the prompt and the thinking settings alone."""
-        return self._request("/v1/messages/count_tokens", _prompt(call.request, call.model), call.request)
+        """Writes a request to count the tokens of the prompt."""
+        body = prompt_body(call.request, call.model)
+        merge(body, options(call.request))
+        return self._request("/v1/messages/count_tokens", {key: body[key] for key in _COUNTED if key in body})
 
     def decode_count(self, body: bytes) -> int:
         """Reads `input_tokens`."""
@@ -150,189 +134,10 @@ class Anthropic:
 
     def decode_models(self, body: bytes) -> list[Model]:
         """Reads the list of models."""
-        rows = json_object(body).get("data")
-        if not isinstance(rows, list):
-            raise provider_error(PROVIDER_BAD_RESPONSE)
-        return [Model(id=row["id"], display_name=row.get("display_name") or "") for row in rows]
+        return read_models(json_object(body).get("data"), "display_name")
 
-    def _request(self, path: str, body: dict[str, Any], request: LlmRequest) -> HttpRequest:
-        merge(body, options(request))
+    def _request(self, path: str, body: dict[str, Any]) -> HttpRequest:
         return HttpRequest("POST", path, orjson.dumps(body), {"anthropic-version": VERSION})
-
-
-def _prompt(request: LlmRequest, model: str) -> dict[str, Any]:
-    body: dict[str, Any] = {"model": model, "messages": list(_messages(request))}
-    if system := system_text(request):
-        body["system"] = system
-    if request.tools:
-        body["tools"] = [
-            {"name": tool.name, "description": tool.description, "input_schema": _schema(tool.input_schema_json)}
-            | ({"strict": True} if tool.strict else {})
-            for tool in request.tools
-        ]
-    if request.HasField("tool_choice"):
-        _add_tool_choice(body, request.tool_choice)
-    if request.HasField("reasoning"):
-        _add_thinking(body, request)
-    return body
-
-
-def _schema(text: str) -> object:
-    return raw_object(text) if text.strip() else {"type": "object", "properties": {}}
-
-
-def _add_tool_choice(body: dict[str, Any], choice: ToolChoice) -> None:
-    kinds = {ToolChoice.MODE_NONE: "none", ToolChoice.MODE_REQUIRED: "any", ToolChoice.MODE_TOOL: "tool"}
-    if choice.mode == ToolChoice.MODE_UNSPECIFIED and not choice.HasField("parallel"):
-        return
-    value: dict[str, Any] = {"type": kinds.get(choice.mode, "auto")}
-    if choice.mode == ToolChoice.MODE_TOOL:
-        value["name"] = choice.tool_name
-    if choice.HasField("parallel") and choice.mode != ToolChoice.MODE_NONE:
-        value["disable_parallel_tool_use"] = not choice.parallel
-    body["tool_choice"] = value
-
-
-def _add_thinking(body: dict[str, Any], request: LlmRequest) -> None:
-    if request.reasoning.HasField("effort"):
-        budget = _EFFORT_BUDGETS.get(request.reasoning.effort)
-        if budget is None:
-            known = ", ".join(_EFFORT_BUDGETS)
-            message = f"reasoning.effort: {request.reasoning.effort!r} is unknown here; use one of {known}."
-            raise LlmError(INVALID_REQUEST, message, field="reasoning.effort")
-    else:
-        budget = request.reasoning.budget_tokens
-    body["thinking"] = {"type": "enabled", "budget_tokens": max(budget, 1024)} if budget else {"type": "disabled"}
-
-
-def _add_settings(body: dict[str, Any], request: LlmRequest) -> None:
-    if request.HasField("max_tokens"):
-        body["max_tokens"] = request.max_tokens
-    elif budget := body.get("thinking", {}).get("budget_tokens"):
-        # The limit counts thinking too and must be larger than its budget.
-        body["max_tokens"] += budget
-    for field in ("temperature", "top_p", "top_k"):
-        if request.HasField(field):
-            body[field] = getattr(request, field)
-    if request.stop:
-        body["stop_sequences"] = list(request.stop)
-    if request.response_format.HasField("json_schema"):
-        schema = _schema(request.response_format.json_schema.schema_json)
-        body["output_config"] = {"format": {"type": "json_schema", "schema": schema}}
-    elif request.response_format.HasField("json_object"):
-        message = "response_format.json_object: Anthropic has no such mode; give a json_schema."
-        raise LlmError(INVALID_REQUEST, message, field="response_format.json_object")
-
-
-def _messages(request: LlmRequest) -> Iterator[dict[str, Any]]:
-    """Yields the turns; results of tools called together are one user turn, as the API wants them."""
-    results: list[dict[str, Any]] = []
-    for index, message in enumerate(request.messages):
-        if message.role == ROLE_TOOL:
-            results.append(_tool_result(message, index))
-            continue
-        if message.role == ROLE_SYSTEM:
-            continue
-        content = _content(message, index)
-        if results and message.role != ROLE_ASSISTANT:
-            content = results + (content if isinstance(content, list) else [{"type": "text", "text": content}])
-        elif results:
-            yield {"role": "user", "content": results}
-        results = []
-        yield {"role": "assistant" if message.role == ROLE_ASSISTANT else "user", "content": content}
-    if results:
-        yield {"role": "user", "content": results}
-
-
-def _tool_result(message: Message, index: int) -> dict[str, Any]:
-    result: dict[str, Any] = {"type": "tool_result", "tool_use_id": message.tool_call_id}
-    result["content"] = _blocks(message, index) if message.parts else message.content
-    if message.is_error:
-        result["is_error"] = True
-    return result
-
-
-def _content(message: Message, index: int) -> str | list[dict[str, Any]]:
-    if not message.parts and not message.tool_calls:
-        return message.content
-    blocks = _blocks(message, index)
-    # From the back, so that the places in front stay where `part_index` counts them.
-    places = _places(message)
-    for call in reversed(message.tool_calls):
-        block = {"type": "tool_use", "id": call.id, "name": call.tool_name, "input": arguments(call)}
-        at = places[call.part_index] if call.HasField("part_index") and call.part_index < len(places) else len(blocks)
-        blocks.insert(at, block)
-    return blocks
-
-
-def _places(message: Message) -> list[int]:
-    """For each part, how many blocks come before it."""
-    places: list[int] = []
-    count = 0
-    for part in message.parts:
-        places.append(count)
-        count += _makes_block(part)
-    return places
-
-
-def _makes_block(part: Part) -> bool:
-    kind = part.WhichOneof("kind")
-    if kind in ("thinking", "redacted_thinking", "opaque"):
-        return plays_back(part.origin, NAME) and (kind != "thinking" or bool(part.provider_state))
-    return kind != "citation" and (kind != "text" or bool(part.text))
-
-
-def _blocks(message: Message, index: int) -> list[dict[str, Any]]:
-    blocks: list[dict[str, Any]] = []
-    for place, part in enumerate(parts_of(message)):
-        if part.HasField("citation"):
-            _cite(blocks, part.citation)
-        elif _makes_block(part):
-            blocks.append(_block(part, f"messages[{index}].parts[{place}]"))
-    return blocks
-
-
-def _cite(blocks: list[dict[str, Any]], citation: Citation) -> None:
-    """Puts a citation back on the text that it came with."""
-    if blocks and blocks[-1].get("type") == "text" and citation.citation_json:
-        blocks[-1].setdefault("citations", []).append(raw_object(citation.citation_json))
-
-
-def _block(part: Part, at: str) -> Any:
-    match part.WhichOneof("kind"):
-        case "text":
-            return {"type": "text", "text": part.text}
-        case "refusal":
-            return {"type": "text", "text": part.refusal}
-        case "image":
-            return {"type": "image", "source": _source(part.image)}
-        case "document":
-            return _document(part.document)
-        case "thinking":
-            return {"type": "thinking", "thinking": part.thinking, "signature": part.provider_state.decode()}
-        case "redacted_thinking":
-            return {"type": "redacted_thinking", "data": part.redacted_thinking}
-        case "opaque":
-            return raw_object(part.opaque.block_json)
-    raise LlmError(INVALID_REQUEST, f"{at}: Anthropic takes no {part.WhichOneof('kind')}.", field=at)
-
-
-def _source(media: Media) -> dict[str, Any]:
-    if media.data:
-        return {"type": "base64", "media_type": media.media_type, "data": base64.b64encode(media.data).decode()}
-    if media.url.startswith("file_"):
-        return {"type": "file", "file_id": media.url}
-    return {"type": "url", "url": media.url}
-
-
-def _document(media: Media) -> dict[str, Any]:
-    block: dict[str, Any] = {"type": "document", "source": _source(media)}
-    if media.data and media.media_type.startswith("text/"):
-        text = media.data.decode("utf-8", "replace")
-        block["source"] = {"type": "text", "media_type": "text/plain", "data": text}
-    if media.name:
-        block["title"] = media.name
-    return block
 
 
 def read_usage(usage: dict[str, Any]) -> Usage:
@@ -346,7 +151,7 @@ def read_usage(usage: dict[str, Any]) -> Usage:
         cache_read_tokens=read,
         cache_write_tokens=write,
         reasoning_tokens=details.get("thinking_tokens") or details.get("reasoning_tokens") or 0,
-        provider_usage_json=orjson.dumps(usage).decode(),
+        provider_usage_json=dumps(usage),
     )
 
 
@@ -416,12 +221,12 @@ class StreamDecoder(Decoder):
             case "tool_use":
                 self.answer.tool(index, id=block["id"], name=block["name"], fragment=_input(block.get("input")))
             case _:
-                self._open_opaque(index, block)
-
-    def _open_opaque(self, index: int, block: dict[str, Any]) -> None:
-        self._opaque[index] = dict(block)
+                self._opaque[index] = dict(block)
 
     def _delta(self, index: int, delta: dict[str, Any]) -> None:
+        if index in self._opaque:
+            _grow(self._opaque[index], delta)
+            return
         match delta.get("type"):
             case "text_delta":
                 self.answer.text(delta["text"])
@@ -431,10 +236,8 @@ class StreamDecoder(Decoder):
                 self._sign(delta["signature"])
             case "citations_delta":
                 self.answer.cite(_citation(delta["citation"]))
-            case "input_json_delta" if index not in self._opaque:
+            case "input_json_delta":
                 self.answer.tool(index, fragment=delta["partial_json"])
-            case _ if index in self._opaque:
-                _grow(self._opaque[index], delta)
 
     def _close(self, index: int) -> None:
         block = self._opaque.pop(index, None)
@@ -443,8 +246,8 @@ class StreamDecoder(Decoder):
             self.answer.end_tool(index)
             return
         if fragments := block.pop(_FRAGMENTS, ""):
-            block["input"] = orjson.Fragment(fragments)
-        self.answer.part(Part(opaque=Opaque(type=block["type"], block_json=orjson.dumps(block).decode())))
+            block["input"] = _embedded(fragments)
+        self.answer.part(Part(opaque=Opaque(type=block["type"], block_json=dumps(block))))
 
     def _sign(self, signature: str) -> None:
         if signature:
@@ -469,9 +272,18 @@ class BodyDecoder(StreamDecoder):
         self.finish()
 
 
+def _embedded(fragments: str) -> object:
+    """Returns an input that came in pieces, to embed; one that the limit on tokens cut short stays the text that it is."""
+    try:
+        orjson.loads(fragments)
+    except orjson.JSONDecodeError:
+        return fragments
+    return orjson.Fragment(fragments)
+
+
 def _input(value: object) -> str:
     """Writes a whole tool input; an empty one at the start of a stream is a placeholder."""
-    return orjson.dumps(value).decode() if value else ""
+    return dumps(value) if value else ""
 
 
 def _grow(block: dict[str, Any], delta: dict[str, Any]) -> None:
@@ -489,7 +301,7 @@ def _citation(citation: dict[str, Any]) -> Citation:
         url=citation.get("url") or "",
         title=citation.get("title") or citation.get("document_title") or "",
         cited_text=citation.get("cited_text") or "",
-        citation_json=orjson.dumps(citation).decode(),
+        citation_json=dumps(citation),
     )
 
 
@@ -497,7 +309,7 @@ def _error(
     error: dict[str, Any], *, status: int | None = None, quota: bool = False, wait: float | None = None
 ) -> LlmError:
     kind, code, words = str(error.get("type") or ""), str(error.get("code") or ""), str(error.get("message") or "")
-    reason = _ERRORS.get(kind) or by_status(status or 400, words)
+    reason = _ERRORS.get(kind) or by_status(status or _STATUSES.get(kind, 500), words)
     if status == 413:
         reason = INVALID_REQUEST
     limited = reason in (PROVIDER_RATE_LIMITED, INVALID_REQUEST)

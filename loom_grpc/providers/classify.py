@@ -99,12 +99,18 @@ def provider_error(
     return error
 
 
+def json_value(body: bytes) -> object:
+    """Reads JSON; what is none reads as None."""
+    try:
+        value: object = orjson.loads(body)
+    except orjson.JSONDecodeError:
+        return None
+    return value
+
+
 def json_object(body: bytes) -> dict[str, Any]:
     """Reads an error body, which may be an array of one object; what is no object reads as an empty one."""
-    try:
-        value = orjson.loads(body)
-    except orjson.JSONDecodeError:
-        return {}
+    value = json_value(body)
     if isinstance(value, list) and value:
         value = value[0]
     return value if isinstance(value, dict) else {}

@@ -7,7 +7,9 @@ from typing import NamedTuple, Protocol
 
 from loom_grpc.core.call import Call
 from loom_grpc.core.decoder import Decoder
-from loom_grpc.core.errors import LlmError
+from loom_grpc.core.errors import PROVIDER_BAD_RESPONSE, LlmError
+from loom_grpc.core.sse import BodyFramer, SseFramer
+from loom_grpc.providers.classify import provider_error
 from loom_grpc.v1.llm_service_pb2 import Model
 
 
@@ -49,3 +51,24 @@ class Dialect(Protocol):
 
     def decode_models(self, body: bytes) -> list[Model]:
         """Reads the provider's models, without `provider`; raises `LlmError` (PROVIDER_BAD_RESPONSE)."""
+
+
+def framer_of(call: Call, media_type: str) -> BodyFramer | SseFramer:
+    """Returns the framer for an answer that is JSON or server-sent events; some hosts give their streams no type, or another."""
+    if media_type == "text/event-stream" or (call.stream and media_type != "application/json"):
+        return SseFramer()
+    return BodyFramer()
+
+
+def read_models(rows: object, title: str) -> list[Model]:
+    """Reads rows with an `id` and, under `title`, a name for people; raises `LlmError` (PROVIDER_BAD_RESPONSE)."""
+    if not isinstance(rows, list):
+        raise provider_error(PROVIDER_BAD_RESPONSE)
+    return [_model(row, title) for row in rows]
+
+
+def _model(row: object, title: str) -> Model:
+    if not isinstance(row, dict) or not isinstance(row.get("id"), str):
+        raise provider_error(PROVIDER_BAD_RESPONSE)
+    name = row.get(title)
+    return Model(id=row["id"], display_name=name if isinstance(name, str) else "")

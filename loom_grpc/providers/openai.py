@@ -13,10 +13,11 @@ from loom_grpc.core.call import Call
 from loom_grpc.core.decoder import Decoder
 from loom_grpc.core.errors import PROVIDER_BAD_RESPONSE, PROVIDER_UNAVAILABLE, LlmError
 from loom_grpc.core.events import Answer
+from loom_grpc.core.exact import dumps
 from loom_grpc.core.request import merge, options
 from loom_grpc.core.sse import BodyFramer, SseFramer
-from loom_grpc.providers.classify import json_object, provider_error, retry_after
-from loom_grpc.providers.dialect import HttpRequest
+from loom_grpc.providers.classify import json_object, json_value, provider_error, retry_after
+from loom_grpc.providers.dialect import HttpRequest, framer_of, read_models
 from loom_grpc.providers.openai_error import classify
 from loom_grpc.providers.openai_request import chat_body
 from loom_grpc.v1.llm_service_pb2 import (
@@ -51,8 +52,8 @@ _STOP: Final[dict[str, StopReason.ValueType]] = {
 _BROKEN_OFF: Final = frozenset({"error", "network_error", "insufficient_system_resource"})
 """Finish reasons that say the provider failed: OpenRouter, Z.ai (docs.z.ai), DeepSeek (api-docs.deepseek.com), seen 2026-11-21."""
 
-_PLAIN_DELTA: Final = 2
-"""Role and content: a delta with more fields may hold rarer things."""
+_PLAIN_DELTA: Final = frozenset({"role", "content"})
+"""A delta with more fields may hold rarer things."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,8 +96,7 @@ class OpenAI:
 
     def decoder(self, call: Call, media_type: str) -> Decoder:
         """Reads server-sent events, or a whole completion from JSON."""
-        answer = Answer(call, NAME, read_usage)
-        return ChatDecoder(answer, SseFramer() if media_type == "text/event-stream" else BodyFramer())
+        return ChatDecoder(Answer(call, NAME, read_usage), framer_of(call, media_type))
 
     def error(self, status: int, headers: Mapping[str, str], body: bytes) -> LlmError:
         """Classifies by the error's code and type, then by status."""
@@ -116,11 +116,9 @@ class OpenAI:
         return HttpRequest("GET", "/models", headers=self._headers)
 
     def decode_models(self, body: bytes) -> list[Model]:
-        """Reads the list of models."""
-        rows = json_object(body).get("data")
-        if not isinstance(rows, list):
-            raise provider_error(PROVIDER_BAD_RESPONSE)
-        return [Model(id=row["id"], display_name=row.get("name") or "") for row in rows]
+        """Reads the list of models, which Together sends bare (docs.together.ai/reference/models, seen 2026-11-21)."""
+        value = json_value(body)
+        return read_models(value.get("data") if isinstance(value, dict) else value, "name")
 
 
 def read_usage(usage: dict[str, Any]) -> Usage:
@@ -140,7 +138,7 @@ def read_usage(usage: dict[str, Any]) -> Usage:
         or 0,
         cache_write_tokens=prompt_details.get("cache_write_tokens") or 0,
         reasoning_tokens=reasoning,
-        provider_usage_json=orjson.dumps(usage).decode(),
+        provider_usage_json=dumps(usage),
     )
 
 
@@ -157,9 +155,9 @@ class ChatDecoder(Decoder):
         self._finish_reason = ""
         self._refusal: list[str] = []
         self._reasoning_details: list[Any] = []
-        self._call_ids: dict[int, tuple[int, str]] = {}
-        """For each index of a tool call, how many calls have had it, and the last one's id."""
-        self._last_id = ""
+        self._calls: dict[object, tuple[int, str, str]] = {}
+        """For each index or id of a tool call, how many calls before had it, and the id and name of the last."""
+        self._last: object = None
         self._sources: list[Any] = []
 
     def read(self, name: bytes, value: dict[str, Any]) -> None:
@@ -189,7 +187,7 @@ class ChatDecoder(Decoder):
         if not self._answered:
             raise self._truncated()
         if self._reasoning_details:
-            self.answer.sign_thinking(orjson.dumps(self._reasoning_details))
+            self.answer.sign_thinking(dumps(self._reasoning_details).encode())
         for source in self._sources:
             self.answer.cite(_source(source))
         if self._refusal:
@@ -234,7 +232,7 @@ class ChatDecoder(Decoder):
             self._call(call)
         if call := delta.get("function_call"):
             self._call({"index": 0, "function": call})
-        if len(delta) > _PLAIN_DELTA:
+        if not delta.keys() <= _PLAIN_DELTA:
             self._extras(delta)
 
     def _reason(self, delta: dict[str, Any]) -> None:
@@ -268,32 +266,33 @@ class ChatDecoder(Decoder):
             case {"type": "thinking", "thinking": list(pieces)}:
                 self.answer.thinking("".join(piece.get("text") or "" for piece in pieces))
             case _:
-                block = Opaque(type=str(item.get("type")), block_json=orjson.dumps(item).decode())
+                block = Opaque(type=str(item.get("type")), block_json=dumps(item))
                 self.answer.part(Part(opaque=block))
 
     def _call(self, call: dict[str, Any]) -> None:
         if call.get("type") == "custom":
-            self.answer.part(Part(opaque=Opaque(type="custom", block_json=orjson.dumps(call).decode())))
+            self.answer.part(Part(opaque=Opaque(type="custom", block_json=dumps(call))))
             return
         function = call.get("function") or {}
         arguments = function.get("arguments")
         if isinstance(arguments, dict | list):
-            arguments = orjson.dumps(arguments).decode() if arguments else ""
-        call_id = call.get("id") or ""
-        self.answer.tool(
-            self._key(call.get("index"), call_id), id=call_id, name=function.get("name") or "", fragment=arguments or ""
-        )
+            arguments = dumps(arguments) if arguments else ""
+        call_id, name = call.get("id") or "", function.get("name") or ""
+        self.answer.tool(self._key(call.get("index"), call_id, name), id=call_id, name=name, fragment=arguments or "")
 
-    def _key(self, index: int | None, call_id: str) -> object:
-        """Tells calls apart: by index, but another id under the same index is another call, and without any index so is each id."""
-        if index is None:
-            self._last_id = call_id or self._last_id
-            return self._last_id
-        count, known = self._call_ids.get(index, (0, ""))
-        if call_id and known and call_id != known:
-            count += 1
-        self._call_ids[index] = (count, call_id or known)
-        return index, count
+    def _key(self, index: int | None, call_id: str, name: str) -> object:
+        """Tells calls apart: by index, or by id where there are none; hosts give several calls one index, and calls no id."""
+        if self._whole:
+            return object()
+        self._last = place = index if index is not None else call_id or self._last
+        count, known_id, known_name = self._calls.get(place, (0, "", ""))
+        if call_id and known_id:
+            count += call_id != known_id
+        elif name and known_name and not call_id:
+            # Some repeat the name with every piece, where something else tells that the call is the same.
+            count += name != known_name or not (known_id or isinstance(place, int))
+        self._calls[place] = (count, call_id or known_id, name or known_name)
+        return place, count
 
     def _extras(self, delta: dict[str, Any]) -> None:
         for annotation in delta.get("annotations") or ():
@@ -329,14 +328,14 @@ def _annotation(annotation: dict[str, Any]) -> Citation:
     return Citation(
         url=source.get("url") or "",
         title=source.get("title") or source.get("name") or "",
-        citation_json=orjson.dumps(annotation).decode(),
+        citation_json=dumps(annotation),
     )
 
 
 def _source(source: Any) -> Citation:
     """Reads one of the sources that Perplexity and xAI list beside the choices."""
     if isinstance(source, str):
-        return Citation(url=source, citation_json=orjson.dumps(source).decode())
+        return Citation(url=source, citation_json=dumps(source))
     return _annotation(source)
 
 

@@ -5,10 +5,8 @@ from __future__ import annotations
 import base64
 from typing import Any, Final
 
-import orjson
-
 from loom_grpc.core.errors import INVALID_REQUEST, LlmError
-from loom_grpc.core.request import parts_of, plays_back, raw_object
+from loom_grpc.core.request import has_tools, plays_back, raw_object, raw_state, state_text
 from loom_grpc.v1.llm_service_pb2 import LlmRequest
 from loom_grpc.v1.message_pb2 import (
     ROLE_ASSISTANT,
@@ -53,11 +51,12 @@ def chat_body(
         body["stop"] = list(request.stop)
     if request.tools:
         body["tools"] = [_tool(tool) for tool in request.tools]
-    if request.HasField("tool_choice"):
+    # Without any tools the API refuses to hear of a choice, and there is nothing to choose.
+    if request.HasField("tool_choice") and has_tools(request):
         _add_tool_choice(body, request.tool_choice)
     if request.HasField("response_format"):
         _add_format(body, request)
-    if request.HasField("reasoning"):
+    if request.reasoning.WhichOneof("measure"):
         _add_reasoning(body, request, thinking_switch)
     return body
 
@@ -103,7 +102,7 @@ def _add_reasoning(body: dict[str, Any], request: LlmRequest, thinking_switch: b
         effort = next((word for bound, word in _EFFORTS if budget <= bound), "high")
     if thinking_switch:
         body["thinking"] = {"type": "disabled" if effort == "none" else "enabled"}
-    elif effort:
+    else:
         body["reasoning_effort"] = effort
 
 
@@ -118,52 +117,51 @@ def _message(message: Message, index: int, reasoning_field: str) -> dict[str, An
     if message.name:
         value["name"] = message.name
     if message.role == ROLE_ASSISTANT:
-        _add_turn(value, message, reasoning_field)
+        _add_turn(value, message, f"messages[{index}]", reasoning_field)
     return value
 
 
-def _add_turn(value: dict[str, Any], message: Message, reasoning_field: str) -> None:
+def _add_turn(value: dict[str, Any], message: Message, at: str, reasoning_field: str) -> None:
     """Adds what only the model's own turns have."""
     if message.tool_calls:
         value["tool_calls"] = [_call(call.id, call.tool_name, call.arguments_json) for call in message.tool_calls]
         value["content"] = value["content"] or None
-    for part in message.parts:
+    for place, part in enumerate(message.parts):
+        here = f"{at}.parts[{place}]"
         if part.HasField("refusal"):
-            value["refusal"] = part.refusal
+            value["refusal"] = value.get("refusal", "") + part.refusal
         elif part.HasField("audio") and part.provider_state and plays_back(part.origin, NAME):
-            value["audio"] = {"id": part.provider_state.decode()}
+            value["audio"] = {"id": state_text(part, here)}
         elif part.HasField("thinking"):
-            _add_thinking(value, part, reasoning_field)
+            _add_thinking(value, part, here, reasoning_field)
 
 
 def _call(call_id: str, name: str, arguments: str) -> dict[str, Any]:
-    return {"id": call_id, "type": "function", "function": {"name": name, "arguments": arguments.strip() or "{}"}}
+    function = {"name": name, "arguments": arguments if arguments.strip() else "{}"}
+    return {"id": call_id, "type": "function", "function": function}
 
 
-def _add_thinking(value: dict[str, Any], part: Part, reasoning_field: str) -> None:
+def _add_thinking(value: dict[str, Any], part: Part, at: str, reasoning_field: str) -> None:
     """Gives reasoning back: as the host's own detail objects where it sent some, else in the field it wants."""
     if part.provider_state and plays_back(part.origin, NAME):
-        value["reasoning_details"] = orjson.Fragment(part.provider_state)
+        value["reasoning_details"] = raw_state(part, at)
     elif reasoning_field and not part.provider_state:
         value[reasoning_field] = value.get(reasoning_field, "") + part.thinking
 
 
 def _content(message: Message, index: int) -> str | list[Any]:
-    parts = parts_of(message)
-    if all(part.WhichOneof("kind") in _WORDS_ONLY for part in parts):
-        return "".join(part.text for part in parts)
-    items = [_item(part, f"messages[{index}].parts[{place}]") for place, part in enumerate(parts)]
-    return [item for item in items if item is not None]
-
-
-_WORDS_ONLY: Final = frozenset({"text", "thinking", "redacted_thinking", "refusal", "citation"})
-"""Kinds that leave a content of plain text; all but `text` go elsewhere or nowhere."""
+    """Writes text alone as a string, which every host takes."""
+    items = [_item(part, f"messages[{index}].parts[{place}]") for place, part in enumerate(message.parts)]
+    if all(item is None or isinstance(item, str) for item in items):
+        return "".join(filter(None, items))
+    return [{"type": "text", "text": item} if isinstance(item, str) else item for item in items if item]
 
 
 def _item(part: Part, at: str) -> Any:
+    """Writes a part, text as a string; None is for what goes elsewhere or nowhere."""
     match part.WhichOneof("kind"):
         case "text":
-            return {"type": "text", "text": part.text} if part.text else None
+            return part.text
         case "image":
             return {"type": "image_url", "image_url": {"url": _url(part.image)}}
         case "audio":

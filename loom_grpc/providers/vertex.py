@@ -12,14 +12,13 @@ import orjson
 from loom_grpc.core.call import Call
 from loom_grpc.core.decoder import Decoder
 from loom_grpc.core.errors import INVALID_REQUEST, LlmError
-from loom_grpc.core.request import merge, options
 from loom_grpc.providers.anthropic import Anthropic
 from loom_grpc.providers.classify import json_object
 from loom_grpc.providers.dialect import HttpRequest
 from loom_grpc.providers.gemini import content_decoder, read_count
 from loom_grpc.providers.gemini_error import http_error
 from loom_grpc.providers.gemini_request import NAME, write_body
-from loom_grpc.v1.llm_service_pb2 import LlmRequest, Model
+from loom_grpc.v1.llm_service_pb2 import Model
 
 ANTHROPIC_VERSION: Final = "vertex-2023-10-16"
 
@@ -100,10 +99,9 @@ class Claude(Anthropic):
     def __init__(self, models: str) -> None:
         self._models = models
 
-    def _request(self, path: str, body: dict[str, Any], request: LlmRequest) -> HttpRequest:
-        model = publisher_and_model(body.pop("model"))[1]
-        body["anthropic_version"] = ANTHROPIC_VERSION
-        merge(body, options(request))
+    def _request(self, path: str, body: dict[str, Any]) -> HttpRequest:
+        model = publisher_and_model(str(body.pop("model", "")))[1]
+        body.setdefault("anthropic_version", ANTHROPIC_VERSION)
         if path == "/v1/messages":
             verb = "streamRawPredict" if body.get("stream") else "rawPredict"
             return HttpRequest("POST", f"{self._models}/{quote(model, safe='@')}:{verb}", orjson.dumps(body))

@@ -608,7 +608,7 @@ def test_every_kind_of_source_is_cited_once() -> None:
     )
 
     def cited(source: Any, **fields: str) -> Part:
-        return Part(citation=Citation(citation_json=orjson.dumps(source).decode(), **fields))
+        return Part(citation=Citation(citation_json=orjson.dumps(source).decode(), **fields), origin="gemini")
 
     assert list(response.message.parts) == [
         Part(text="Paris"),

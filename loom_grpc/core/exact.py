@@ -1,0 +1,54 @@
+"""JSON that passes through without a digit lost: other people's numbers may be longer than a machine's."""
+
+from __future__ import annotations
+
+import json
+from typing import Any, Final
+
+import orjson
+
+_DIGITS_TO_ZERO: Final = bytes.maketrans(b"123456789", b"000000000")
+_LONG: Final = b"0" * 20
+"""So many digits in a row may be a number that does not fit into 64 bits, which orjson would round."""
+
+
+class _Number:
+    """A number as it was written."""
+
+    __slots__ = ("text",)
+
+    def __init__(self, text: str) -> None:
+        self.text = text
+
+
+def loads(data: bytes) -> Any:
+    """Reads JSON; numbers of 20 digits or more stay as they are written, for `dumps`, and are no numbers to anyone else.
+
+    Looking for them takes less time than reading the JSON does. Raises ValueError.
+    """
+    value = orjson.loads(data)
+    if _LONG not in data.translate(_DIGITS_TO_ZERO):
+        return value
+    try:
+        return json.loads(data, parse_int=_integer, parse_float=_decimal)
+    except RecursionError:
+        raise ValueError("nested too deeply") from None
+
+
+def dumps(value: object) -> str:
+    """Writes JSON, long numbers as they were read. Raises TypeError for what is nested too deeply."""
+    return orjson.dumps(value, default=_verbatim).decode()
+
+
+def _integer(text: str) -> object:
+    return int(text) if len(text) < len(_LONG) else _Number(text)
+
+
+def _decimal(text: str) -> object:
+    return float(text) if len(text) < len(_LONG) else _Number(text)
+
+
+def _verbatim(value: object) -> orjson.Fragment:
+    if isinstance(value, _Number):
+        return orjson.Fragment(value.text)
+    raise TypeError(type(value).__name__)
