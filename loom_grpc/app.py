@@ -112,7 +112,7 @@ class App:
             total_s=config.timeouts.total_s,
         )
         handler: Handler = Retry(
-            self._telemetry.attempt(upstream),
+            self._telemetry.attempt(upstream, registry.base_url(name, config)),
             policy,
             retryable=_retryable(frozenset(config.retry.statuses)),
             on_retry=self._telemetry.retrying,

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import os
 from collections.abc import Callable, Coroutine
+from pathlib import Path
+from typing import NamedTuple
 
 import uvloop
 
 from loom_grpc.app import App
 from loom_grpc.config import Config, Loaded
+from loom_grpc.credentials.secret import resolve
 from loom_grpc.server.edge import GrpcEdge
 from loom_grpc.server.process import stop_signal, with_port
 from loom_grpc.server.worker import supervise
@@ -20,17 +24,24 @@ Ready = Callable[[str, str], None]
 """Is told the gRPC and the HTTP address, the latter empty when there is none, once calls are served."""
 
 
+class Worker(NamedTuple):
+    """Which of several workers a process is, and the folder that they share."""
+
+    number: int
+    shared: Path
+
+
 def run(loaded: Loaded, on_ready: Ready) -> int:
     """Serves until SIGTERM or SIGINT and returns the exit code; raises `ConfigError` when it cannot start."""
     config = loaded.config
     if config.workers > 1:
         return supervise(config, work, on_ready)
-    return _run(_serve(config, on_ready, worker=None))
+    return _run(_serve(config, on_ready, None))
 
 
-def work(config: Config, number: int, on_ready: Callable[[], None]) -> int:
+def work(config: Config, number: int, shared: Path, on_ready: Callable[[], None]) -> int:
     """Serves as one of several workers."""
-    return _run(_serve(config, lambda _grpc, _http: on_ready(), worker=number))
+    return _run(_serve(config, lambda _grpc, _http: on_ready(), Worker(number, shared)))
 
 
 def _run(serving: Coroutine[None, None, int]) -> int:
@@ -38,9 +49,9 @@ def _run(serving: Coroutine[None, None, int]) -> int:
         return runner.run(serving)
 
 
-async def _serve(config: Config, on_ready: Ready, *, worker: int | None) -> int:
+async def _serve(config: Config, on_ready: Ready, worker: Worker | None) -> int:
     stop = stop_signal()
-    telemetry = Telemetry(config)
+    telemetry = make_telemetry(config, worker)
     await telemetry.start()
     try:
         async with App(config, os.environ, telemetry) as app:
@@ -48,6 +59,17 @@ async def _serve(config: Config, on_ready: Ready, *, worker: int | None) -> int:
     finally:
         await telemetry.close()
     return 0
+
+
+def make_telemetry(config: Config, worker: Worker | None = None) -> Telemetry:
+    """Makes the telemetry of this process; raises `ConfigError` when a secret in its headers is not to be had."""
+    headers = {
+        name: resolve(value.get_secret_value(), os.environ, key=f"telemetry.otlp_headers.{name}").reveal()
+        for name, value in config.telemetry.otlp_headers.items()
+    }
+    if worker is None:
+        return Telemetry(config, otlp_headers=headers)
+    return Telemetry(config, otlp_headers=headers, worker=worker.number, shared=worker.shared)
 
 
 async def _serve_edges(
@@ -58,6 +80,9 @@ async def _serve_edges(
     grpc_address = with_port(config.grpc.address, await grpc_edge.start())
     http_address = with_port(config.http.address, await http_edge.start()) if http_edge else ""
     telemetry.log.info("serving", grpc=grpc_address, http=http_address, providers=list(config.providers))
+    # What start-up made stays for good: the garbage collector need not look at it again and again.
+    gc.collect()
+    gc.freeze()
     on_ready(grpc_address, http_address)
     await stop.wait()
     grace_s = config.grpc.drain_grace_s

@@ -9,6 +9,8 @@ import socket
 from collections.abc import Callable
 from multiprocessing.connection import Connection, wait
 from multiprocessing.context import SpawnProcess
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from types import FrameType
 from typing import Final, NamedTuple
 
@@ -19,8 +21,9 @@ _MAX_EARLY_DEATHS: Final = 3
 _SPAWN: Final = multiprocessing.get_context("spawn")
 
 Ready = Callable[[str, str], None]
-Work = Callable[[Config, int, Callable[[], None]], int]
-"""Serves in a process of its own: the configuration, the worker's number, and whom to tell when calls are served."""
+Work = Callable[[Config, int, Path, Callable[[], None]], int]
+"""Serves in a process of its own: the configuration, the worker's number, a folder that the workers share, and whom to tell when
+calls are served."""
 
 
 class _Worker(NamedTuple):
@@ -38,9 +41,9 @@ def supervise(config: Config, work: Work, on_ready: Ready) -> int:
     addresses = [_address(sock) for sock in held]
     grpc = config.grpc.model_copy(update={"address": addresses[0]})
     http = config.http.model_copy(update={"address": addresses[-1]}) if config.http.enabled else config.http
-    fleet = _Fleet(config.model_copy(update={"grpc": grpc, "http": http}), work, on_ready)
     try:
-        return fleet.run()
+        with TemporaryDirectory(prefix="loom-grpc-") as shared:
+            return _Fleet(config.model_copy(update={"grpc": grpc, "http": http}), work, Path(shared), on_ready).run()
     finally:
         for sock in held:
             sock.close()
@@ -49,9 +52,10 @@ def supervise(config: Config, work: Work, on_ready: Ready) -> int:
 class _Fleet:
     """The workers and what has become of them."""
 
-    def __init__(self, config: Config, work: Work, on_ready: Ready) -> None:
+    def __init__(self, config: Config, work: Work, shared: Path, on_ready: Ready) -> None:
         self._config = config
         self._work = work
+        self._shared = shared
         self._on_ready = on_ready
         self._workers: dict[int, _Worker] = {}
         self._unserved: set[int] = set(range(config.workers))
@@ -78,7 +82,7 @@ class _Fleet:
 
     def _start(self, number: int) -> None:
         receiver, sender = _SPAWN.Pipe(duplex=False)
-        process = _SPAWN.Process(target=_run_worker, args=(self._work, self._config, number, sender))
+        process = _SPAWN.Process(target=_run_worker, args=(self._work, self._config, number, self._shared, sender))
         process.start()
         sender.close()
         self._workers[number] = _Worker(number, process, receiver)
@@ -132,10 +136,10 @@ def _said(grpc_address: str, http_address: str) -> None:
     """Stands in for `on_ready` once it has been told."""
 
 
-def _run_worker(work: Work, config: Config, number: int, news: Connection) -> None:
+def _run_worker(work: Work, config: Config, number: int, shared: Path, news: Connection) -> None:
     # The terminal sends Ctrl-C to every process of the group; only the parent decides when to stop.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    raise SystemExit(work(config, number, lambda: news.send(True)))
+    raise SystemExit(work(config, number, shared, lambda: news.send(True)))
 
 
 def _hold(key: str, address: str) -> socket.socket:

@@ -63,10 +63,17 @@ class HttpConnection(HttpToolsProtocol):
         super().__init__(*args, **kwargs)
         self._in_head = True
         self._head_bytes = 0
+        self.lost: asyncio.Future[None] = self.loop.create_future()
+        """Done when the connection is closed."""
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Begins."""
         super().connection_made(cast(asyncio.Transport, Cork(transport, self.loop)))
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Ends."""
+        super().connection_lost(exc)
+        self.lost.set_result(None)
 
     def data_received(self, data: bytes) -> None:
         """Takes what has arrived; a head without an end would fill the memory."""

@@ -125,8 +125,8 @@ class Exchange:
         return message.get("body", b""), message.get("more_body", False)
 
     async def _swallow(self) -> None:
-        """Reads what is left of the body to nowhere."""
-        with contextlib.suppress(TimeoutError, Gone):
+        """Reads what is left of the body to nowhere; being cancelled ends it, as nothing but the end of the answer follows."""
+        with contextlib.suppress(TimeoutError, Gone, asyncio.CancelledError):
             async with asyncio.timeout(_LINGER_S):
                 while (await self._read())[1]:
                     pass

@@ -50,27 +50,42 @@ class HttpEdge:
         options = self._server.config
         options.load()
         options.ssl = _tls(self._config.tls) if self._config.tls else None
-        self._socket = _listen(self._config.address, self._shared_port)
+        listening = _listen(self._config.address, self._shared_port)
         self._server.lifespan = options.lifespan_class(options)
-        await self._server.startup([self._socket])
-        self._serving = asyncio.create_task(self._server.main_loop())
-        name = self._socket.getsockname()
+        await self._server.startup([listening])
+        self._ticking = asyncio.create_task(self._server.main_loop())  # keeps the header `date` right
+        name = listening.getsockname()
         return 0 if isinstance(name, str) else int(name[1])
 
     async def drain(self, grace_s: float) -> None:
         """Refuses new calls, gives those in flight `grace_s` to finish, cancels the rest and closes everything."""
         self._draining = True
-        self._server.should_exit = True
-        await self._serving
-        self._server.config.timeout_graceful_shutdown = grace_s  # type: ignore[assignment] # a float does as well
-        await self._server.shutdown([self._socket])
-        state = self._server.server_state
-        if state.tasks:
-            await asyncio.wait(state.tasks, timeout=_FAREWELL_S)
-        for connection in list(state.connections):
+        self._ticking.cancel()
+        for listener in self._server.servers:
+            listener.close()
+        for connection in self._connections():
+            connection.shutdown()
+        if not await self._done(grace_s):
+            for task in self._server.server_state.tasks:
+                task.cancel()
+            await self._done(_FAREWELL_S)
+        for connection in self._connections():
             connection.transport.abort()
         if self._config.address.startswith("unix:"):
             _path(self._config.address).unlink(missing_ok=True)
+
+    async def _done(self, timeout_s: float) -> bool:
+        """Waits until all calls are answered and all connections closed."""
+        waiting = {*self._server.server_state.tasks, *(connection.lost for connection in self._connections())}
+        if not waiting:
+            return True
+        _, pending = await asyncio.wait(waiting, timeout=timeout_s)
+        return not pending
+
+    def _connections(self) -> list[HttpConnection]:
+        return [
+            connection for connection in self._server.server_state.connections if isinstance(connection, HttpConnection)
+        ]
 
 
 def _listen(address: str, shared_port: bool) -> socket.socket:
