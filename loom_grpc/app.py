@@ -129,7 +129,10 @@ class App:
             self._credential(name, config),
             transport,
             Limits(config.timeouts.connect_s, config.timeouts.first_token_s, config.timeouts.idle_s),
-            {header: resolve(value, self._environ, key=f"providers.{name}.headers.{header}").reveal() for header, value in config.headers.items()},
+            {
+                header: resolve(value, self._environ, key=f"providers.{name}.headers.{header}").reveal()
+                for header, value in config.headers.items()
+            },
             dict(config.options),
         )
 

@@ -16,10 +16,9 @@ from loom_grpc.cli.output import FAILED, say, warning
 from loom_grpc.cli.server import make_client
 from loom_grpc.client import LlmError, LoomClient
 from loom_grpc.config import Config, ConfigError, GrpcConfig, check_exposure
-from loom_grpc.server.process import stop_signal, with_port
+from loom_grpc.server.process import make_telemetry, stop_signal, with_port
 from loom_grpc.shim.remote import RemoteGateway
 from loom_grpc.shim.serve import HttpEdge
-from loom_grpc.telemetry import Telemetry
 
 _GREETING_S: Final = 3.0
 
@@ -40,7 +39,7 @@ def run(arguments: argparse.Namespace) -> int:
 
 async def _serve(config: Config, client: LoomClient) -> None:
     stop = stop_signal()
-    telemetry = Telemetry(config)
+    telemetry = make_telemetry(config)
     await telemetry.start()
     try:
         async with client:

@@ -85,11 +85,11 @@ class _Health(health.aio.HealthServicer):
         try:
             await asyncio.wait((watching, ending), return_when=asyncio.FIRST_COMPLETED)
             done, _ = await asyncio.wait((watching,), timeout=_LAST_WORD_S)
-            for task in done:
-                task.result()
+            for watched in done:
+                watched.result()
         finally:
-            for task in (watching, ending):
-                task.cancel()
+            watching.cancel()
+            ending.cancel()
 
 
 def _options(config: GrpcConfig, shared_port: bool) -> list[tuple[str, int]]:

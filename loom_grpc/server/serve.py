@@ -7,28 +7,19 @@ import gc
 import os
 from collections.abc import Callable, Coroutine
 from pathlib import Path
-from typing import NamedTuple
 
 import uvloop
 
 from loom_grpc.app import App
 from loom_grpc.config import Config, Loaded
-from loom_grpc.credentials.secret import resolve
 from loom_grpc.server.edge import GrpcEdge
-from loom_grpc.server.process import stop_signal, with_port
+from loom_grpc.server.process import Worker, make_telemetry, stop_signal, with_port
 from loom_grpc.server.worker import supervise
 from loom_grpc.shim.serve import HttpEdge
 from loom_grpc.telemetry import Telemetry
 
 Ready = Callable[[str, str], None]
 """Is told the gRPC and the HTTP address, the latter empty when there is none, once calls are served."""
-
-
-class Worker(NamedTuple):
-    """Which of several workers a process is, and the folder that they share."""
-
-    number: int
-    shared: Path
 
 
 def run(loaded: Loaded, on_ready: Ready) -> int:
@@ -50,7 +41,7 @@ def _run(serving: Coroutine[None, None, int]) -> int:
 
 
 async def _serve(config: Config, on_ready: Ready, worker: Worker | None) -> int:
-    stop = stop_signal()
+    stop = stop_signal(worker=worker is not None)
     telemetry = make_telemetry(config, worker)
     await telemetry.start()
     try:
@@ -59,17 +50,6 @@ async def _serve(config: Config, on_ready: Ready, worker: Worker | None) -> int:
     finally:
         await telemetry.close()
     return 0
-
-
-def make_telemetry(config: Config, worker: Worker | None = None) -> Telemetry:
-    """Makes the telemetry of this process; raises `ConfigError` when a secret in its headers is not to be had."""
-    headers = {
-        name: resolve(value.get_secret_value(), os.environ, key=f"telemetry.otlp_headers.{name}").reveal()
-        for name, value in config.telemetry.otlp_headers.items()
-    }
-    if worker is None:
-        return Telemetry(config, otlp_headers=headers)
-    return Telemetry(config, otlp_headers=headers, worker=worker.number, shared=worker.shared)
 
 
 async def _serve_edges(

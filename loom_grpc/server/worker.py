@@ -30,7 +30,7 @@ class _Worker(NamedTuple):
     number: int
     process: SpawnProcess
     news: Connection
-    """Readable when the worker serves, at its end when it died before."""
+    """Says when the worker serves, or the problems of a configuration that it cannot serve with; at its end when it died before."""
 
 
 def supervise(config: Config, work: Work, on_ready: Ready) -> int:
@@ -60,6 +60,7 @@ class _Fleet:
         self._workers: dict[int, _Worker] = {}
         self._unserved: set[int] = set(range(config.workers))
         self._early_deaths = 0
+        self._refusal: tuple[str, ...] = ()
         self._signals = 0
 
     def run(self) -> int:
@@ -78,6 +79,8 @@ class _Fleet:
                     self._buried(ends[source])
                 else:
                     self._hear(news[source])  # type: ignore[index] # wait() returns what it was given
+        if self._refusal:
+            raise ConfigError(*self._refusal)
         return 1 if self._early_deaths >= _MAX_EARLY_DEATHS else 0
 
     def _start(self, number: int) -> None:
@@ -90,9 +93,13 @@ class _Fleet:
     def _hear(self, worker: _Worker) -> None:
         """Takes the news that a worker serves; the end of its pipe without news is followed by its end."""
         try:
-            worker.news.recv()
+            refusal: tuple[str, ...] = worker.news.recv()
         except EOFError:
             worker.process.join()
+            return
+        if refusal:
+            self._refusal = refusal
+            self._end()
             return
         self._early_deaths = 0
         self._unserved.discard(worker.number)
@@ -112,8 +119,7 @@ class _Fleet:
         if worker.number in self._unserved:
             self._early_deaths += 1
         if self._early_deaths >= _MAX_EARLY_DEATHS:
-            self._signal_workers(signal.SIGTERM)
-            self._signals += 1
+            self._end()
             return
         self._unserved.add(worker.number)
         self._start(worker.number)
@@ -125,6 +131,11 @@ class _Fleet:
         """Hands the first signal on as SIGTERM; a second one kills."""
         self._signals += 1
         self._signal_workers(signal.SIGTERM if self._signals == 1 else signal.SIGKILL)
+
+    def _end(self) -> None:
+        """Stops what still runs, as if a signal had come."""
+        self._signals += 1
+        self._signal_workers(signal.SIGTERM)
 
     def _signal_workers(self, number: int) -> None:
         for worker in self._workers.values():
@@ -139,7 +150,12 @@ def _said(grpc_address: str, http_address: str) -> None:
 def _run_worker(work: Work, config: Config, number: int, shared: Path, news: Connection) -> None:
     # The terminal sends Ctrl-C to every process of the group; only the parent decides when to stop.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    raise SystemExit(work(config, number, shared, lambda: news.send(True)))
+    try:
+        code = work(config, number, shared, lambda: news.send(()))
+    except ConfigError as error:
+        news.send(error.problems)
+        code = 1
+    raise SystemExit(code)
 
 
 def _hold(key: str, address: str) -> socket.socket:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import grpc
+from grpc_health.v1 import health_pb2_grpc
 
 from loom_grpc.app import App
 from loom_grpc.config import Config
@@ -32,7 +33,9 @@ COMPLETION: dict[str, Any] = {
 
 def chunk(content: str) -> str:
     """Makes a server-sent event with a piece of text."""
-    return f'data: {{"id":"chatcmpl-1","model":"gpt-4o","choices":[{{"index":0,"delta":{{"content":"{content}"}}}}]}}\n\n'
+    return (
+        f'data: {{"id":"chatcmpl-1","model":"gpt-4o","choices":[{{"index":0,"delta":{{"content":"{content}"}}}}]}}\n\n'
+    )
 
 
 LAST = 'data: {"id":"chatcmpl-1","choices":[{"index":0,"delta":{},"finish_reason":"stop"}]}\n\ndata: [DONE]\n\n'
@@ -49,12 +52,23 @@ class Serving:
     stub: LlmServiceAsyncStub
 
 
-def configuration(upstream_url: str = "http://127.0.0.1:9", *, grpc: dict[str, Any] | None = None, **openai: Any) -> Config:
+def configuration(
+    upstream_url: str = "http://127.0.0.1:9", *, grpc: dict[str, Any] | None = None, **openai: Any
+) -> Config:
     """Makes a configuration with OpenAI at the given address, retrying at once."""
     provider = {"api_key": "sk-test", "base_url": upstream_url, "retry": {"base_delay_s": 0}} | openai
     return Config.model_validate(
-        {"grpc": {"address": "127.0.0.1:0"} | (grpc or {}), "providers": {"openai": provider, "mock": {}}, "log": {"level": "error"}}
+        {
+            "grpc": {"address": "127.0.0.1:0"} | (grpc or {}),
+            "providers": {"openai": provider, "mock": {}},
+            "log": {"level": "error"},
+        }
     )
+
+
+def health_of(channel: grpc.aio.Channel) -> Any:
+    """Returns the stub of grpc.health.v1, which the published types leave without methods."""
+    return health_pb2_grpc.HealthStub(channel)
 
 
 @asynccontextmanager

@@ -10,13 +10,13 @@ from typing import Any
 import grpc
 import pytest
 import trustme
-from grpc_health.v1 import health_pb2, health_pb2_grpc
+from grpc_health.v1 import health_pb2
 from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 
 from loom_grpc.config import ConfigError
 from loom_grpc.v1.llm_service_pb2 import LlmRequest
 from loom_grpc.v1.message_pb2 import ROLE_USER, Message
-from tests.server.serving import HI, LAST, chunk, configuration, serving
+from tests.server.serving import HI, LAST, chunk, configuration, health_of, serving
 from tests.stand_in import Connection, stand_in
 
 ECHO = LlmRequest(provider="mock", model="mock-echo", messages=[Message(role=ROLE_USER, content="hi")])
@@ -25,7 +25,7 @@ ECHO = LlmRequest(provider="mock", model="mock-echo", messages=[Message(role=ROL
 @pytest.mark.parametrize("service", ["", "loom_grpc.v1.LlmService"])
 async def test_health_is_told_for_each_service(service: str) -> None:
     async with serving(configuration()) as server:
-        stub = health_pb2_grpc.HealthStub(server.channel)
+        stub = health_of(server.channel)
         answer = await stub.Check(health_pb2.HealthCheckRequest(service=service))
 
     assert answer.status == health_pb2.HealthCheckResponse.SERVING
@@ -34,14 +34,14 @@ async def test_health_is_told_for_each_service(service: str) -> None:
 async def test_health_of_an_unknown_service_is_not_found() -> None:
     async with serving(configuration()) as server:
         with pytest.raises(grpc.aio.AioRpcError) as failure:
-            await health_pb2_grpc.HealthStub(server.channel).Check(health_pb2.HealthCheckRequest(service="nobody"))
+            await health_of(server.channel).Check(health_pb2.HealthCheckRequest(service="nobody"))
 
     assert failure.value.code() == grpc.StatusCode.NOT_FOUND
 
 
 async def test_reflection_shows_the_contract() -> None:
     async with serving(configuration()) as server:
-        stub = reflection_pb2_grpc.ServerReflectionStub(server.channel)
+        stub: Any = reflection_pb2_grpc.ServerReflectionStub(server.channel)  # type: ignore[arg-type] # takes both kinds
         call = stub.ServerReflectionInfo(iter([reflection_pb2.ServerReflectionRequest(list_services="")]))
         answers = [answer async for answer in call]
 
@@ -60,13 +60,13 @@ async def test_draining_lets_a_stream_finish_and_refuses_new_calls() -> None:
         await connection.end()
 
     async with stand_in(slow) as upstream, serving(configuration(upstream.url)) as server:
-        health = health_pb2_grpc.HealthStub(server.channel).Watch(health_pb2.HealthCheckRequest())
-        assert (await health.read()).status == health_pb2.HealthCheckResponse.SERVING  # type: ignore[union-attr]
+        health = health_of(server.channel).Watch(health_pb2.HealthCheckRequest())
+        assert (await health.read()).status == health_pb2.HealthCheckResponse.SERVING
         stream = aiter(server.stub.Stream(HI))
         assert (await anext(stream)).HasField("started")
 
         draining = asyncio.create_task(server.edge.drain(10))
-        assert (await health.read()).status == health_pb2.HealthCheckResponse.NOT_SERVING  # type: ignore[union-attr]
+        assert (await health.read()).status == health_pb2.HealthCheckResponse.NOT_SERVING
         with pytest.raises(grpc.aio.AioRpcError) as failure:
             await server.stub.Complete(ECHO)
         go_on.set()

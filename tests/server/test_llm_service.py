@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import AsyncIterable
+from typing import Any
 
 import grpc
 import pytest
@@ -13,10 +15,10 @@ from grpc_status import rpc_status
 from loom_grpc.v1.error_pb2 import ERROR_REASON_PROVIDER_BAD_RESPONSE
 from loom_grpc.v1.llm_service_pb2 import (
     STOP_REASON_STOP,
+    ListModelsRequest,
     LlmEvent,
     LlmRequest,
     LlmResponse,
-    ListModelsRequest,
 )
 from loom_grpc.v1.message_pb2 import ROLE_ASSISTANT, ROLE_USER, Message
 from loom_grpc.v1.usage_pb2 import Usage
@@ -41,6 +43,17 @@ def details(error: grpc.aio.AioRpcError) -> tuple[error_details_pb2.ErrorInfo, f
     return info, wait
 
 
+async def failed_stream(call: AsyncIterable[LlmEvent]) -> tuple[list[LlmEvent], grpc.aio.AioRpcError]:
+    """Reads a stream that fails: its events, and the error that ends it."""
+    events: list[LlmEvent] = []
+    try:
+        async for event in call:
+            events.append(event)  # noqa: PERF401 - what came before the error counts
+    except grpc.aio.AioRpcError as error:
+        return events, error
+    raise AssertionError("the stream did not fail")
+
+
 async def test_complete_gives_the_whole_answer_and_asks_with_the_servers_key() -> None:
     async with stand_in(json_answer(COMPLETION)) as upstream, serving(configuration(upstream.url)) as server:
         response = await server.stub.Complete(HI)
@@ -60,7 +73,10 @@ async def test_complete_gives_the_whole_answer_and_asks_with_the_servers_key() -
 
 
 async def test_stream_gives_started_then_deltas_then_completed() -> None:
-    async with stand_in(stream_answer(chunk("Hel"), chunk("lo."), LAST)) as upstream, serving(configuration(upstream.url)) as server:
+    async with (
+        stand_in(stream_answer(chunk("Hel"), chunk("lo."), LAST)) as upstream,
+        serving(configuration(upstream.url)) as server,
+    ):
         events = [event async for event in server.stub.Stream(HI)]
 
     kinds = [event.WhichOneof("event") for event in events]
@@ -77,7 +93,12 @@ async def test_trailing_metadata_tells_who_answered_and_what_it_took() -> None:
         trailing = dict(await call.trailing_metadata())
 
     assert float(trailing.pop("loom-overhead-ms")) < 1000
-    assert trailing == {"loom-request-id": "my-id", "loom-provider": "openai", "loom-model": "gpt-4o", "loom-attempts": "1"}
+    assert trailing == {
+        "loom-request-id": "my-id",
+        "loom-provider": "openai",
+        "loom-model": "gpt-4o",
+        "loom-attempts": "1",
+    }
 
 
 async def test_cancelling_a_unary_call_closes_the_providers_connection_at_once() -> None:
@@ -102,7 +123,7 @@ async def test_cancelling_a_stream_closes_the_providers_connection_at_once() -> 
 
     async with stand_in(endless) as upstream, serving(configuration(upstream.url)) as server:
         call = server.stub.Stream(HI)
-        assert (await call.read()).HasField("started")  # type: ignore[union-attr]
+        assert (await anext(aiter(call))).HasField("started")
         began = time.perf_counter()
         call.cancel()
         await upstream.connections[0].closed.wait()
@@ -117,8 +138,8 @@ async def test_the_callers_deadline_ends_the_call_at_the_provider_too(method: st
 
     async with stand_in(silent) as upstream, serving(configuration(upstream.url)) as server:
         began = time.perf_counter()
+        call = getattr(server.stub, method)(HI, timeout=0.2)
         with pytest.raises(grpc.aio.AioRpcError) as failure:
-            call = getattr(server.stub, method)(HI, timeout=0.2)
             await (call if method == "Complete" else call.read())
         await upstream.connections[0].closed.wait()
 
@@ -134,12 +155,9 @@ async def test_a_stream_that_is_cut_ends_in_an_error_with_what_came_before_it() 
         connection.cut()
 
     async with stand_in(cut) as upstream, serving(configuration(upstream.url)) as server:
-        events: list[LlmEvent] = []
-        with pytest.raises(grpc.aio.AioRpcError) as failure:
-            async for event in server.stub.Stream(HI):
-                events.append(event)
+        events, failure = await failed_stream(server.stub.Stream(HI))
 
-    assert failure.value.code() == grpc.StatusCode.UNAVAILABLE
+    assert failure.code() == grpc.StatusCode.UNAVAILABLE
     assert [event.WhichOneof("event") for event in events][-1] == "error"
     assert events[-1].error.partial.message.content == "Hel"
     assert len(upstream.asked) == 1
@@ -147,13 +165,9 @@ async def test_a_stream_that_is_cut_ends_in_an_error_with_what_came_before_it() 
 
 async def test_a_stream_that_ends_early_is_no_success() -> None:
     async with stand_in(stream_answer(chunk("Hel"))) as upstream, serving(configuration(upstream.url)) as server:
-        call = server.stub.Stream(HI)
-        events = []
-        with pytest.raises(grpc.aio.AioRpcError) as failure:
-            async for event in call:
-                events.append(event)
+        events, failure = await failed_stream(server.stub.Stream(HI))
 
-    assert failure.value.code() == grpc.StatusCode.INTERNAL
+    assert failure.code() == grpc.StatusCode.INTERNAL
     assert events[-1].error.reason == ERROR_REASON_PROVIDER_BAD_RESPONSE
     assert events[-1].error.message == "The provider's answer ended before it was complete."
 
@@ -174,13 +188,11 @@ async def test_a_stalled_stream_ends_in_an_error_after_the_idle_time() -> None:
 
     config = {"timeouts": {"idle_s": 0.1}}
     async with stand_in(stall) as upstream, serving(configuration(upstream.url, **config)) as server:
-        with pytest.raises(grpc.aio.AioRpcError) as failure:
-            async for _ in server.stub.Stream(HI):
-                pass
+        _, failure = await failed_stream(server.stub.Stream(HI))
         await upstream.connections[0].closed.wait()
 
-    assert failure.value.code() == grpc.StatusCode.DEADLINE_EXCEEDED
-    assert failure.value.details() == "The provider sent nothing for 0.1 s."
+    assert failure.code() == grpc.StatusCode.DEADLINE_EXCEEDED
+    assert failure.details() == "The provider sent nothing for 0.1 s."
 
 
 REFUSALS = [
@@ -214,11 +226,11 @@ async def test_a_refusal_is_told_by_reason_and_asked_again_only_where_that_helps
 
 
 async def test_rich_errors_are_what_grpc_status_reads() -> None:
-    async with stand_in(json_answer({"error": {"message": "no"}}, status=429, retry_after="40")) as upstream:
-        async with serving(configuration(upstream.url)) as server:
-            call = server.stub.Complete(HI)
-            with pytest.raises(grpc.aio.AioRpcError) as failure:
-                await call
+    refuse = json_answer({"error": {"message": "no"}}, status=429, retry_after="40")
+    async with stand_in(refuse) as upstream, serving(configuration(upstream.url)) as server:
+        call = server.stub.Complete(HI)
+        with pytest.raises(grpc.aio.AioRpcError) as failure:
+            await call
     status = await rpc_status.aio.from_call(call)
 
     assert status is not None
@@ -229,7 +241,10 @@ async def test_rich_errors_are_what_grpc_status_reads() -> None:
 
 async def test_a_passing_failure_is_asked_again_before_the_first_event() -> None:
     refuse = json_answer({"error": {"message": "busy"}}, status=503)
-    async with stand_in(refuse, refuse, json_answer(COMPLETION)) as upstream, serving(configuration(upstream.url)) as server:
+    async with (
+        stand_in(refuse, refuse, json_answer(COMPLETION)) as upstream,
+        serving(configuration(upstream.url)) as server,
+    ):
         call = server.stub.Complete(HI)
         response = await call
 
@@ -238,7 +253,10 @@ async def test_a_passing_failure_is_asked_again_before_the_first_event() -> None
 
 
 async def test_an_answer_of_the_other_kind_is_read_all_the_same() -> None:
-    async with stand_in(stream_answer(chunk("Hello."), LAST)) as upstream, serving(configuration(upstream.url)) as server:
+    async with (
+        stand_in(stream_answer(chunk("Hello."), LAST)) as upstream,
+        serving(configuration(upstream.url)) as server,
+    ):
         assert (await server.stub.Complete(HI)).message.content == "Hello."
         upstream.play(json_answer(COMPLETION))
         events = [event async for event in server.stub.Stream(HI)]
@@ -247,10 +265,10 @@ async def test_an_answer_of_the_other_kind_is_read_all_the_same() -> None:
 
 
 async def test_a_web_page_in_place_of_an_answer_is_a_bad_response() -> None:
-    async with stand_in(answer("<html>welcome</html>", content_type="text/html")) as upstream:
-        async with serving(configuration(upstream.url)) as server:
-            with pytest.raises(grpc.aio.AioRpcError) as failure:
-                await server.stub.Complete(HI)
+    page = answer("<html>welcome</html>", content_type="text/html")
+    async with stand_in(page) as upstream, serving(configuration(upstream.url)) as server:
+        with pytest.raises(grpc.aio.AioRpcError) as failure:
+            await server.stub.Complete(HI)
 
     assert details(failure.value)[0].reason == "PROVIDER_BAD_RESPONSE"
     assert "welcome" not in str(failure.value.details())
@@ -278,7 +296,7 @@ async def test_a_provider_that_is_not_there_is_unavailable() -> None:
 )
 async def test_bytes_that_are_no_request_are_refused_by_name(data: bytes, words: str) -> None:
     async with serving(configuration()) as server:
-        method = server.channel.unary_unary("/loom_grpc.v1.LlmService/Complete")
+        method: Any = server.channel.unary_unary("/loom_grpc.v1.LlmService/Complete")
         with pytest.raises(grpc.aio.AioRpcError) as failure:
             await method(data)
 
@@ -303,10 +321,22 @@ async def test_a_message_over_the_limit_is_refused_and_the_next_one_is_served() 
     [
         (LlmRequest(), grpc.StatusCode.INVALID_ARGUMENT, "messages: "),
         (LlmRequest(provider="nobody", messages=HI.messages), grpc.StatusCode.INVALID_ARGUMENT, "provider: "),
-        (LlmRequest(provider="zai", messages=HI.messages), grpc.StatusCode.FAILED_PRECONDITION, "Z.ai provider is not configured"),
+        (
+            LlmRequest(provider="zai", messages=HI.messages),
+            grpc.StatusCode.FAILED_PRECONDITION,
+            "Z.ai provider is not configured",
+        ),
         (LlmRequest(model="no-such-model", messages=HI.messages), grpc.StatusCode.NOT_FOUND, "model: "),
-        (LlmRequest(provider="mock", temperature=float("nan"), messages=HI.messages), grpc.StatusCode.INVALID_ARGUMENT, "temperature: "),
-        (LlmRequest(provider="mock", max_tokens=-1, messages=HI.messages), grpc.StatusCode.INVALID_ARGUMENT, "max_tokens: "),
+        (
+            LlmRequest(provider="mock", temperature=float("nan"), messages=HI.messages),
+            grpc.StatusCode.INVALID_ARGUMENT,
+            "temperature: ",
+        ),
+        (
+            LlmRequest(provider="mock", max_tokens=-1, messages=HI.messages),
+            grpc.StatusCode.INVALID_ARGUMENT,
+            "max_tokens: ",
+        ),
     ],
 )
 async def test_a_wrong_request_is_refused_with_the_field_in_the_message(
@@ -336,9 +366,11 @@ async def test_models_come_in_pages_and_from_the_provider_itself() -> None:
 
 async def test_a_model_that_only_one_provider_lists_needs_no_provider() -> None:
     listed = {"data": [{"id": "gpt-5"}]}
-    async with stand_in(json_answer(listed), json_answer(COMPLETION)) as upstream:
-        async with serving(configuration(upstream.url)) as server:
-            response = await server.stub.Complete(LlmRequest(model="gpt-5", messages=HI.messages))
+    async with (
+        stand_in(json_answer(listed), json_answer(COMPLETION)) as upstream,
+        serving(configuration(upstream.url)) as server,
+    ):
+        response = await server.stub.Complete(LlmRequest(model="gpt-5", messages=HI.messages))
 
     assert response.provider == "openai"
     assert upstream.asked[1].json["model"] == "gpt-5"
