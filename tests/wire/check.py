@@ -69,7 +69,9 @@ def _wrong_answer(case: Case, reading: Reading) -> Iterator[str]:
         yield f"failed: {reading.failure.message} {reading.failure.detail}"
         return
     actual, expected = reading.answer, expected_answer(case.expect)
-    yield from (f"{name} is {actual[name]!r}, not {expected[name]!r}" for name in expected if actual[name] != expected[name])
+    yield from (
+        f"{name} is {actual[name]!r}, not {expected[name]!r}" for name in expected if actual[name] != expected[name]
+    )
     yield from _wrong_numbers(case, reading)
     yield from _wrong_events(reading)
 
@@ -89,7 +91,12 @@ def _wrong_events(reading: Reading) -> Iterator[str]:
     """Checks that the events tell the same as the whole answer."""
     assert reading.response is not None
     kinds = [event.WhichOneof("event") for event in reading.events]
-    if kinds.count("completed") != 1 or kinds[-1] != "completed" or kinds[0] != "started" or kinds.count("started") != 1:
+    if (
+        kinds.count("completed") != 1
+        or kinds[-1] != "completed"
+        or kinds[0] != "started"
+        or kinds.count("started") != 1
+    ):
         yield f"the events are {kinds}"
     text = "".join(event.text_delta.content for event in reading.events)
     if text != reading.response.message.content:
