@@ -22,18 +22,18 @@ class Decoder(ABC):
     """Reads one answer. It is over when `ended` or `failure` is set, and exactly one of them will be.
 
     A dialect says in `read` what one JSON value means, calls `finish` when the provider's end marker comes, and tells by `complete`
-    whether the answer is whole when the bytes stop without that marker.
+    whether the answer is whole when the bytes stop without that marker. `all_text` says that the arguments of calls come as text,
+    where no number can be rounded.
     """
 
-    def __init__(self, answer: Answer, framer: BodyFramer | JsonFramer | SseFramer) -> None:
+    def __init__(self, answer: Answer, framer: BodyFramer | JsonFramer | SseFramer, *, all_text: bool = False) -> None:
         self.answer = answer
         self.ended = False
         self.failure: LlmError | None = None
         self.torn = b""
         """What there is of an event that the end of the bytes cut in two."""
         self._framer = framer
-        # Dialects that speak in server-sent events stream the arguments of calls as text, where no number can be rounded.
-        self._loads: Callable[[bytes], Any] = orjson.loads if isinstance(framer, SseFramer) else exact.loads
+        self._loads: Callable[[bytes], Any] = orjson.loads if all_text else exact.loads
         self._fed = False
 
     @abstractmethod

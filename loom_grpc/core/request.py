@@ -94,13 +94,17 @@ def state_text(part: Part, at: str) -> str:
 
 def raw_state(part: Part, at: str) -> orjson.Fragment:
     """Returns the provider state of a part whose provider writes a JSON array, to embed; raises `LlmError` for other bytes."""
-    try:
-        value = orjson.loads(part.provider_state)
-    except orjson.JSONDecodeError:
-        raise _foreign_state(at) from None
-    if not isinstance(value, list):
+    if not isinstance(_json_state(part.provider_state, at), list):
         raise _foreign_state(at)
     return orjson.Fragment(part.provider_state)
+
+
+def state_object(call: ToolCall, at: str) -> dict[str, Any]:
+    """Returns the provider state of a call whose provider writes a JSON object; raises `LlmError` for other bytes."""
+    value = _json_state(call.provider_state, at)
+    if not isinstance(value, dict):
+        raise _foreign_state(at)
+    return value
 
 
 def has_tools(request: LlmRequest) -> bool:
@@ -148,6 +152,16 @@ def plays_back(origin: str, dialect: str) -> bool:
 
 def _wrong(field: str, what: str) -> LlmError:
     return LlmError(INVALID_REQUEST, f"{field}: {what}.", field=field)
+
+
+def _json_state(state: bytes, at: str) -> object:
+    try:
+        value: object = orjson.loads(state)
+        # Only so deep that it can be written again.
+        orjson.dumps([[[[value]]]])
+    except (orjson.JSONDecodeError, TypeError):
+        raise _foreign_state(at) from None
+    return value
 
 
 def _foreign_state(at: str) -> LlmError:

@@ -107,6 +107,7 @@ class Connection(asyncio.Protocol):
     async def request(self, head: bytes, body: bytes) -> Answer:
         """Sends a request and returns when the head of the answer is there; cancelling closes the connection."""
         answer = self._answer = Answer(self)
+        self._fields, self._head_bytes, self._full = {}, 0, False
         self.heard = False
         self._transport.write(head + body)
         try:
@@ -150,11 +151,23 @@ class Connection(asyncio.Protocol):
             answer.fail(LlmError(PROVIDER_BAD_RESPONSE, "The provider did not answer in HTTP.", detail=repr(error)))
             self._transport.abort()
             return
+        if not answer.status:
+            self._weigh_head(answer, len(data))
         answer.wake()
         if answer.complete:
             self._settle()
         elif self._full and self._last_moment is None:
             self._transport.pause_reading()
+
+    def _weigh_head(self, answer: Answer, size: int) -> None:
+        self._head_bytes += size
+        if self._head_bytes > _MAX_HEAD_BYTES:
+            answer.fail(
+                LlmError(
+                    PROVIDER_BAD_RESPONSE, f"The provider's answer has a head of more than {_MAX_HEAD_BYTES} bytes."
+                )
+            )
+            self._transport.abort()
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Ends a body that had no other end, or breaks the answer off."""
@@ -177,27 +190,25 @@ class Connection(asyncio.Protocol):
 
     def on_header(self, name: bytes, value: bytes) -> None:
         """Takes a header; several of one name become a list, as RFC 9110 (5.3) allows."""
-        self._head_bytes += len(name) + len(value)
-        if self._head_bytes > _MAX_HEAD_BYTES:
-            raise ValueError("the head is too large")
         key, text = name.decode("latin-1").lower(), value.decode("latin-1")
         self._fields[key] = f"{self._fields[key]}, {text}" if key in self._fields else text
 
     def on_headers_complete(self) -> None:
         """Takes the end of a head; interim answers (1xx) are passed over."""
-        fields, self._fields, self._head_bytes = self._fields, {}, 0
+        fields, self._fields = self._fields, {}
         status = self._parser.get_status_code()
         answer = self._answer
         if status < 200 or answer is None or answer.complete:
             return
         answer.status, answer.headers = status, fields
-        sized = "content-length" in fields or "transfer-encoding" in fields or status in _BODILESS
+        chunked = "chunked" in fields.get("transfer-encoding", "").lower()
+        sized = chunked or "content-length" in fields or status in _BODILESS
         self._until_closed = not sized
         self._reusable = self._reusable and self._parser.should_keep_alive()
 
     def on_body(self, data: bytes) -> None:
         """Takes bytes of the body; those of a finished answer are not kept."""
-        if self._answer is not None and self._last_moment is None:
+        if self._answer is not None and not self._answer.complete and self._last_moment is None:
             self._full = self._answer.add(data)
 
     def on_message_complete(self) -> None:

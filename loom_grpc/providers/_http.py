@@ -159,17 +159,18 @@ class HttpTransport:
 
 
 def _head(method: str, place: Place, headers: Mapping[str, str], size: int) -> bytes:
-    """Writes a request's head; raises `LlmError` (INTERNAL) for a header that would end it early."""
-    lines = [f"{method} {place.target} HTTP/1.1", f"host: {place.authority}", "user-agent: loom-grpc", "accept: */*"]
+    """Writes a request's head; raises `LlmError` (INTERNAL) for a header or path that would end it early or is not ASCII."""
+    lines = [f"{method} {place.target} HTTP/1.1", f"host: {place.authority}", *_ALWAYS]
     if size or method == "POST":
         lines.append(f"content-length: {size}")
     lines += [f"{name}: {value}" for name, value in headers.items()]
     head = "\r\n".join(lines)
-    if head.count("\n") != len(lines) - 1 or head.count("\r") != len(lines) - 1:
-        raise LlmError(
-            INTERNAL, "A header or path for the provider has a line break in it; check the provider's configuration."
-        )
-    return head.encode("latin-1") + b"\r\n\r\n"
+    if not head.isascii() or head.count("\n") != len(lines) - 1 or head.count("\r") != len(lines) - 1:
+        raise LlmError(INTERNAL, "A header or the address of the provider is unfit for HTTP; check its configuration.")
+    return head.encode() + b"\r\n\r\n"
+
+
+_ALWAYS: Final = ("user-agent: loom-grpc", "accept: */*", "accept-encoding: identity")
 
 
 @cache

@@ -13,7 +13,6 @@ from loom_grpc.core.errors import (
     CONTENT_BLOCKED,
     INVALID_REQUEST,
     PROVIDER_AUTH_FAILED,
-    PROVIDER_BAD_RESPONSE,
     PROVIDER_QUOTA_EXCEEDED,
     PROVIDER_RATE_LIMITED,
     PROVIDER_TIMEOUT,
@@ -26,7 +25,7 @@ from loom_grpc.core.request import merge, options
 from loom_grpc.core.sse import BodyFramer, SseFramer
 from loom_grpc.providers.anthropic_request import NAME, add_settings, prompt_body
 from loom_grpc.providers.classify import Reason, by_status, json_object, provider_error, retry_after
-from loom_grpc.providers.dialect import HttpRequest, framer_of, read_models
+from loom_grpc.providers.dialect import HttpRequest, framer_of, read_count, read_models
 from loom_grpc.v1.llm_service_pb2 import (
     STOP_REASON_CONTENT_FILTER,
     STOP_REASON_LENGTH,
@@ -123,10 +122,7 @@ class Anthropic:
 
     def decode_count(self, body: bytes) -> int:
         """Reads `input_tokens`."""
-        count = json_object(body).get("input_tokens")
-        if not isinstance(count, int):
-            raise provider_error(PROVIDER_BAD_RESPONSE)
-        return count
+        return read_count(json_object(body), "input_tokens")
 
     def encode_models(self) -> HttpRequest | None:
         """Writes a request for the first thousand models."""
@@ -159,7 +155,7 @@ class StreamDecoder(Decoder):
     """Reads `message_start`, blocks, `message_delta` and `message_stop`; only the last one ends an answer."""
 
     def __init__(self, answer: Answer, framer: SseFramer | BodyFramer) -> None:
-        super().__init__(answer, framer)
+        super().__init__(answer, framer, all_text=isinstance(framer, SseFramer))
         self._stop_reason = ""
         self._opaque: dict[int, dict[str, Any]] = {}
         """Blocks that the contract has no name for, growing."""
@@ -219,9 +215,15 @@ class StreamDecoder(Decoder):
             case "redacted_thinking":
                 self.answer.part(Part(redacted_thinking=block["data"]))
             case "tool_use":
-                self.answer.tool(index, id=block["id"], name=block["name"], fragment=_input(block.get("input")))
+                self._call(index, block)
             case _:
                 self._opaque[index] = dict(block)
+
+    def _call(self, index: int, block: dict[str, Any]) -> None:
+        """Opens a call; what it has beside the usual, such as the code that makes it, is wanted back."""
+        rest = {key: value for key, value in block.items() if key not in _CALL_FIELDS and value != _DIRECT}
+        state = dumps(rest).encode() if rest else b""
+        self.answer.tool(index, id=block["id"], name=block["name"], fragment=_input(block.get("input")), state=state)
 
     def _delta(self, index: int, delta: dict[str, Any]) -> None:
         if index in self._opaque:
@@ -254,6 +256,9 @@ class StreamDecoder(Decoder):
             self.answer.state("thinking", signature.encode())
 
 
+_CALL_FIELDS: Final = frozenset({"type", "id", "name", "input"})
+_DIRECT: Final = {"type": "direct"}
+"""The usual `caller` of a call: the model itself."""
 _FRAGMENTS: Final = "\0input"
 """Where an opaque block's input is gathered; no JSON key of the API begins so."""
 

@@ -8,7 +8,16 @@ from collections.abc import Iterator
 from typing import Any, Final
 
 from loom_grpc.core.errors import INVALID_REQUEST, LlmError
-from loom_grpc.core.request import arguments, has_tools, parts_of, plays_back, raw_object, state_text, system_text
+from loom_grpc.core.request import (
+    arguments,
+    has_tools,
+    parts_of,
+    plays_back,
+    raw_object,
+    state_object,
+    state_text,
+    system_text,
+)
 from loom_grpc.v1.llm_service_pb2 import LlmRequest
 from loom_grpc.v1.message_pb2 import (
     ROLE_ASSISTANT,
@@ -18,6 +27,7 @@ from loom_grpc.v1.message_pb2 import (
     Message,
     Part,
     Reasoning,
+    ToolCall,
     ToolChoice,
     ToolDefinition,
 )
@@ -167,7 +177,10 @@ def _messages(request: LlmRequest) -> Iterator[dict[str, Any]]:
             if content := _content(message, index):
                 yield {"role": "assistant", "content": content}
         else:
-            yield {"role": "user", "content": results + _blocks(message, index) if results else _content(message, index)}
+            yield {
+                "role": "user",
+                "content": results + _blocks(message, index) if results else _content(message, index),
+            }
             results = []
     if results:
         yield {"role": "user", "content": results}
@@ -195,15 +208,22 @@ def _blocks(message: Message, index: int) -> list[Any]:
     """Writes a message's blocks, with its calls at the places where they were."""
     parts = parts_of(message)
     calls: dict[int, list[Any]] = {}
-    for call in message.tool_calls:
+    for number, call in enumerate(message.tool_calls):
         place = call.part_index if call.HasField("part_index") else len(parts)
-        block = {"type": "tool_use", "id": _id(call.id), "name": call.tool_name, "input": arguments(call)}
+        block = _tool_use(call, f"messages[{index}].tool_calls[{number}]")
         calls.setdefault(min(place, len(parts)), []).append(block)
     blocks: list[Any] = []
     for place, part in enumerate(parts):
         blocks += calls.get(place, ())
         _add_part(blocks, part, f"messages[{index}].parts[{place}]")
     return blocks + calls.get(len(parts), [])
+
+
+def _tool_use(call: ToolCall, at: str) -> dict[str, Any]:
+    block = {"type": "tool_use", "id": _id(call.id), "name": call.tool_name, "input": arguments(call)}
+    if call.provider_state and plays_back(call.origin, NAME):
+        block = state_object(call, at) | block
+    return block
 
 
 def _add_part(blocks: list[Any], part: Part, at: str) -> None:

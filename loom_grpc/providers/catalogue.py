@@ -15,17 +15,19 @@ from loom_grpc.v1.llm_service_pb2 import LlmRequest, Model
 
 _FRESH_S: Final = 300.0
 """How long a provider's list is believed before it is asked again."""
+_FAILED_S: Final = 15.0
+"""How long a provider that did not answer is left alone."""
 
 
 @dataclass(slots=True)
 class Shelf:
-    """A provider's models, and when they were last asked for on the event loop's clock."""
+    """A provider's models, and until when on the event loop's clock they need not be asked for again."""
 
     upstream: Upstream
     target: Target
     configured: list[str]
     models: dict[str, Model] = field(default_factory=dict)
-    asked_at: float = float("-inf")
+    fresh_until: float = float("-inf")
     lock: asyncio.Lock = field(default_factory=asyncio.Lock)
 
 
@@ -60,14 +62,15 @@ class Catalogue:
 
     async def _refresh(self, provider: str, shelf: Shelf) -> None:
         now = asyncio.get_running_loop().time()
-        if now - shelf.asked_at < _FRESH_S:
+        if now < shelf.fresh_until:
             return
-        shelf.asked_at = now
         call = Call(LlmRequest(), stream=False, request_id=f"models-{provider}", provider=provider)
         try:
             models = await shelf.upstream.models(call)
         except LlmError as error:
+            shelf.fresh_until = now + _FAILED_S
             self._on_failure(provider, error)
             return
+        shelf.fresh_until = now + _FRESH_S
         shelf.models = {model.id: model for model in models or ()}
         shelf.target.models = frozenset(shelf.models) | frozenset(shelf.configured)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol
 
 from loom_grpc.core.call import Call
 from loom_grpc.core.decoder import Decoder
@@ -58,6 +58,14 @@ def framer_of(call: Call, media_type: str) -> BodyFramer | SseFramer:
     if media_type == "text/event-stream" or (call.stream and media_type != "application/json"):
         return SseFramer()
     return BodyFramer()
+
+
+def read_count(value: dict[str, Any], key: str) -> int:
+    """Reads a number of tokens; raises `LlmError` (PROVIDER_BAD_RESPONSE) when there is none."""
+    count = value.get(key)
+    if not isinstance(count, int) or isinstance(count, bool) or not 0 <= count < 2**63:
+        raise provider_error(PROVIDER_BAD_RESPONSE)
+    return count
 
 
 def read_models(rows: object, title: str) -> list[Model]:

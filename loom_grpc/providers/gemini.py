@@ -13,10 +13,11 @@ from loom_grpc.core.call import Call
 from loom_grpc.core.decoder import Decoder
 from loom_grpc.core.errors import PROVIDER_BAD_RESPONSE, LlmError
 from loom_grpc.core.events import Answer
+from loom_grpc.core.exact import dumps
 from loom_grpc.core.sse import JsonFramer, SseFramer
 from loom_grpc.providers import gemini_arguments
 from loom_grpc.providers.classify import json_object, provider_error
-from loom_grpc.providers.dialect import HttpRequest
+from loom_grpc.providers.dialect import HttpRequest, read_count
 from loom_grpc.providers.gemini_error import http_error, rpc_error
 from loom_grpc.providers.gemini_request import NAME, write_body
 from loom_grpc.v1.llm_service_pb2 import (
@@ -106,14 +107,6 @@ def content_decoder(call: Call, media_type: str) -> Decoder:
     return ContentDecoder(Answer(call, NAME, read_usage), framer, whole=not call.stream)
 
 
-def read_count(value: dict[str, Any], key: str) -> int:
-    """Reads a number of tokens; raises `LlmError` (PROVIDER_BAD_RESPONSE) when there is none."""
-    count = value.get(key)
-    if not isinstance(count, int):
-        raise provider_error(PROVIDER_BAD_RESPONSE)
-    return count
-
-
 def read_usage(usage: dict[str, Any]) -> Usage:
     """Reads `usageMetadata`: candidates leave the thoughts out, and the prompt what the provider's own tools brought in."""
     thoughts = _tokens(usage, "thoughtsTokenCount")
@@ -122,7 +115,7 @@ def read_usage(usage: dict[str, Any]) -> Usage:
         output_tokens=_tokens(usage, "candidatesTokenCount") + thoughts,
         cache_read_tokens=_tokens(usage, "cachedContentTokenCount"),
         reasoning_tokens=thoughts,
-        provider_usage_json=orjson.dumps(usage).decode(),
+        provider_usage_json=dumps(usage),
     )
 
 
@@ -192,7 +185,7 @@ class ContentDecoder(Decoder):
         elif "inlineData" in part and not part.get("thought") and (file := _file(part["inlineData"], signature)):
             self.answer.part(file)
         elif "text" not in part and (kind := next((key for key in part if key not in _MARKS), "")):
-            self.answer.part(Part(opaque=Opaque(type=kind, block_json=orjson.dumps(part).decode())))
+            self.answer.part(Part(opaque=Opaque(type=kind, block_json=dumps(part))))
         else:
             self._say("thinking" if part.get("thought") else "text", _text(part.get("text")), signature)
 
@@ -228,7 +221,7 @@ class ContentDecoder(Decoder):
         """Hands out the arguments whole."""
         if self._arguments is None:
             return
-        self.answer.tool(self._calls, fragment=orjson.dumps(self._arguments).decode())
+        self.answer.tool(self._calls, fragment=dumps(self._arguments))
         self.answer.end_tool(self._calls)
         self._arguments = None
 
@@ -305,6 +298,4 @@ def _citations(candidate: dict[str, Any]) -> Iterator[Citation]:
 
 
 def _citation(value: dict[str, Any], url: object, title: object = "", text: object = "") -> Citation:
-    return Citation(
-        url=_word(url), title=_word(title), cited_text=_word(text), citation_json=orjson.dumps(value).decode()
-    )
+    return Citation(url=_word(url), title=_word(title), cited_text=_word(text), citation_json=dumps(value))

@@ -20,6 +20,7 @@ from loom_grpc.core.errors import (
     LlmError,
 )
 from loom_grpc.core.events import Answer
+from loom_grpc.core.exact import dumps
 from loom_grpc.core.request import arguments, merge, options, parts_of, plays_back, raw_object
 from loom_grpc.core.sse import JsonFramer
 from loom_grpc.providers.classify import by_status, json_object, provider_error, retry_after
@@ -257,7 +258,7 @@ def read_usage(usage: dict[str, Any]) -> Usage:
     return Usage(
         input_tokens=usage.get("prompt_eval_count") or 0,
         output_tokens=usage.get("eval_count") or 0,
-        provider_usage_json=orjson.dumps(usage).decode(),
+        provider_usage_json=dumps(usage),
     )
 
 
@@ -330,7 +331,7 @@ def _json(value: Any) -> str:
     """Writes arguments as JSON text; some hosts of this API send the text already."""
     if isinstance(value, str):
         return value or "{}"
-    return orjson.dumps(value or {}).decode()
+    return dumps(value or {})
 
 
 def _picture(data: bytes) -> Media:

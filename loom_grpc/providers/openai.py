@@ -149,8 +149,8 @@ class ChatDecoder(Decoder):
     """
 
     def __init__(self, answer: Answer, framer: BodyFramer | SseFramer) -> None:
-        super().__init__(answer, framer)
         self._whole = isinstance(framer, BodyFramer)
+        super().__init__(answer, framer, all_text=not self._whole)
         self._answered = False
         self._finish_reason = ""
         self._refusal: list[str] = []
@@ -278,7 +278,9 @@ class ChatDecoder(Decoder):
         if isinstance(arguments, dict | list):
             arguments = dumps(arguments) if arguments else ""
         call_id, name = call.get("id") or "", function.get("name") or ""
-        self.answer.tool(self._key(call.get("index"), call_id, name), id=call_id, name=name, fragment=arguments or "")
+        key = self._key(call.get("index"), call_id, name)
+        state = dumps({_EXTRA: call[_EXTRA]}).encode() if call.get(_EXTRA) else b""
+        self.answer.tool(key, id=call_id, name=name, fragment=arguments or "", state=state)
 
     def _key(self, index: int | None, call_id: str, name: str) -> object:
         """Tells calls apart: by index, or by id where there are none; hosts give several calls one index, and calls no id."""
@@ -307,6 +309,10 @@ class ChatDecoder(Decoder):
         self.answer.text(audio.get("transcript") or "")
         media = Media(data=_base64(audio.get("data") or ""), media_type="audio/wav")
         self.answer.part(Part(audio=media, provider_state=str(audio.get("id") or "").encode()))
+
+
+_EXTRA: Final = "extra_content"
+"""Where Gemini's host of this dialect signs a call; it wants that back (ai.google.dev/gemini-api/docs/openai, seen 2026-11-21)."""
 
 
 def _continues(last: dict[str, Any], detail: dict[str, Any]) -> bool:

@@ -90,7 +90,7 @@ def classify(value: dict[str, Any], *, status: int | None = None, wait: float | 
         error = {"message": error, "code": value.get("code")}
     words = str(error.get("message") or value.get("message") or value.get("detail") or "")
     code, kind = error.get("code"), error.get("type")
-    number = status or (code if isinstance(code, int) else None)
+    number = status or (code if isinstance(code, int) and 400 <= code < 600 else None)
     reason = _CODES.get(str(code)) or _CODES.get(str(kind)) or by_status(number or 500, words)
     if reason not in _PASSING:
         reason = next((reason for pattern, reason in _WORDS if pattern.search(words)), reason)

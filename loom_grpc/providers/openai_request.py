@@ -6,7 +6,7 @@ import base64
 from typing import Any, Final
 
 from loom_grpc.core.errors import INVALID_REQUEST, LlmError
-from loom_grpc.core.request import has_tools, plays_back, raw_object, raw_state, state_text
+from loom_grpc.core.request import has_tools, plays_back, raw_object, raw_state, state_object, state_text
 from loom_grpc.v1.llm_service_pb2 import LlmRequest
 from loom_grpc.v1.message_pb2 import (
     ROLE_ASSISTANT,
@@ -16,6 +16,7 @@ from loom_grpc.v1.message_pb2 import (
     Media,
     Message,
     Part,
+    ToolCall,
     ToolChoice,
     ToolDefinition,
 )
@@ -124,7 +125,9 @@ def _message(message: Message, index: int, reasoning_field: str) -> dict[str, An
 def _add_turn(value: dict[str, Any], message: Message, at: str, reasoning_field: str) -> None:
     """Adds what only the model's own turns have."""
     if message.tool_calls:
-        value["tool_calls"] = [_call(call.id, call.tool_name, call.arguments_json) for call in message.tool_calls]
+        value["tool_calls"] = [
+            _call(call, f"{at}.tool_calls[{number}]") for number, call in enumerate(message.tool_calls)
+        ]
         value["content"] = value["content"] or None
     for place, part in enumerate(message.parts):
         here = f"{at}.parts[{place}]"
@@ -136,9 +139,12 @@ def _add_turn(value: dict[str, Any], message: Message, at: str, reasoning_field:
             _add_thinking(value, part, here, reasoning_field)
 
 
-def _call(call_id: str, name: str, arguments: str) -> dict[str, Any]:
-    function = {"name": name, "arguments": arguments if arguments.strip() else "{}"}
-    return {"id": call_id, "type": "function", "function": function}
+def _call(call: ToolCall, at: str) -> dict[str, Any]:
+    arguments = call.arguments_json if call.arguments_json.strip() else "{}"
+    value = {"id": call.id, "type": "function", "function": {"name": call.tool_name, "arguments": arguments}}
+    if call.provider_state and plays_back(call.origin, NAME):
+        value = state_object(call, at) | value
+    return value
 
 
 def _add_thinking(value: dict[str, Any], part: Part, at: str, reasoning_field: str) -> None:

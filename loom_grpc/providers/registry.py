@@ -103,8 +103,8 @@ def _anthropic(_row: Row, _config: ProviderConfig) -> Dialect:
 def _openai(row: Row, config: ProviderConfig) -> Dialect:
     from loom_grpc.providers.openai import Host, OpenAI
 
-    headers = {"openai-organization": config.organization} if config.organization else {}
-    return OpenAI(Host(**row.host), headers)
+    headers = {"openai-organization": config.organization, "openai-project": config.project}
+    return OpenAI(Host(**row.host), {name: value for name, value in headers.items() if value})
 
 
 def _gemini(_row: Row, _config: ProviderConfig) -> Dialect:

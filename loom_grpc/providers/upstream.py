@@ -12,7 +12,7 @@ from typing import Any, Final, Protocol, Self, TypeVar
 
 from loom_grpc.core.call import Call, Send
 from loom_grpc.core.decoder import Decoder
-from loom_grpc.core.errors import PROVIDER_TIMEOUT, LlmError
+from loom_grpc.core.errors import PROVIDER_BAD_RESPONSE, PROVIDER_TIMEOUT, LlmError
 from loom_grpc.core.request import with_defaults
 from loom_grpc.providers._http import Response, Transport
 from loom_grpc.providers.dialect import Dialect, HttpRequest
@@ -21,6 +21,9 @@ from loom_grpc.v1.llm_service_pb2 import LlmEvent, Model
 T = TypeVar("T")
 
 _MAX_ERROR_BYTES: Final = 64 * 1024
+_ERROR_S: Final = 2.0
+"""How long the body of an error is waited for; the status alone says the most."""
+_MAX_FETCHED_BYTES: Final = 16 * 1024 * 1024
 _FETCH_S: Final = 30.0
 """How long a count of tokens or a list of models may take."""
 
@@ -34,7 +37,10 @@ class Credential(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """How long one attempt may take, in seconds: to connect, until the first event of a stream, and between two chunks of it."""
+    """How long one attempt may take, in seconds: to connect, until the first event of a stream, and between two chunks of it.
+
+    Bytes that make no event, such as comments that keep the connection open, do not count as the first.
+    """
 
     connect_s: float
     first_token_s: float
@@ -59,7 +65,7 @@ class Upstream:
         self._credential = credential
         self._transport = transport
         self._limits = limits
-        self._headers = {"content-type": "application/json", **headers}
+        self._headers = {"content-type": "application/json", **{name.lower(): value for name, value in headers.items()}}
         self._options = options
 
     async def __call__(self, call: Call, send: Send) -> None:
@@ -99,18 +105,19 @@ class Upstream:
             body = await _read_some(response, watch)
         finally:
             response.close(finished=False)
-        raise self.dialect.error(response.status, {k.lower(): v for k, v in response.headers.items()}, body)
+        raise self.dialect.error(response.status, response.headers, body)
 
     async def _relay(self, call: Call, response: Response, send: Send, watch: _Watch) -> None:
         decoder = self.dialect.decoder(call, _media_type(response.headers))
         while not decoder.ended:
-            for event in await _next_events(decoder, response, watch):
+            events = await _next_events(decoder, response, watch)
+            if events:
                 call.responded = True
+                watch.has_spoken()
+            for event in events:
                 await send(event)
             if decoder.failure is not None:
                 raise decoder.failure
-            if call.responded:
-                watch.has_spoken()
 
     async def _fetch(self, request: HttpRequest, call: Call) -> bytes:
         """Returns a whole small answer."""
@@ -118,12 +125,9 @@ class Upstream:
         async with _Watch(call, self._limits) as watch:
             response = await self._open(request, watch)
             try:
-                chunks: list[bytes] = []
-                while chunk := await watch.wait(response.read()):
-                    chunks.append(chunk)
+                return await _read_whole(response, watch)
             finally:
                 response.close(finished=False)
-        return b"".join(chunks)
 
 
 async def _next_events(decoder: Decoder, response: Response, watch: _Watch) -> list[LlmEvent]:
@@ -136,14 +140,24 @@ async def _next_events(decoder: Decoder, response: Response, watch: _Watch) -> l
 
 
 async def _read_some(response: Response, watch: _Watch) -> bytes:
-    """Returns an error's body as far as it comes."""
+    """Returns an error's body as far as it comes, and comes soon."""
     body = b""
     try:
-        while len(body) < _MAX_ERROR_BYTES and (chunk := await watch.wait(response.read())):
-            body += chunk
-    except LlmError:
+        async with asyncio.timeout(_ERROR_S):
+            while len(body) < _MAX_ERROR_BYTES and (chunk := await watch.wait(response.read())):
+                body += chunk
+    except (LlmError, TimeoutError):
         return body
     return body
+
+
+async def _read_whole(response: Response, watch: _Watch) -> bytes:
+    body = bytearray()
+    while chunk := await watch.wait(response.read()):
+        body += chunk
+        if len(body) > _MAX_FETCHED_BYTES:
+            raise LlmError(PROVIDER_BAD_RESPONSE, f"The provider's answer has more than {_MAX_FETCHED_BYTES} bytes.")
+    return bytes(body)
 
 
 def _media_type(headers: Mapping[str, str]) -> str:
@@ -161,7 +175,8 @@ class _Watch:
         self._call = call
         self._limits = limits
         self._silence_s = limits.first_token_s if call.stream else math.inf
-        self._waiting_since = math.inf
+        self._silent_since = math.inf
+        self._spoken = not call.stream
         self._expired: LlmError | None = None
 
     async def __aenter__(self) -> Self:
@@ -180,26 +195,30 @@ class _Watch:
     ) -> None:
         if self._timer is not None:
             self._timer.cancel()
-        if kind is asyncio.CancelledError:
-            self._raise_if_expired()
+        # Whatever a cancellation may have become on its way up: it was this watch's, and is over.
+        self._raise_if_expired()
 
     def has_spoken(self) -> None:
         """Says that the first event has come: from here on the time between chunks counts."""
-        if self._call.stream:
+        if not self._spoken:
+            self._spoken = True
             self._silence_s = self._limits.idle_s
+            self._silent_since = math.inf
 
     async def wait(self, answer: Awaitable[T]) -> T:
         """Waits for the provider; raises `LlmError` (PROVIDER_TIMEOUT) when a limit is reached."""
         began = perf_counter()
-        self._waiting_since = self._loop.time()
-        self._arm(self._waiting_since + self._silence_s)
+        if self._silent_since == math.inf:
+            self._silent_since = self._loop.time()
+            self._arm(self._silent_since + self._silence_s)
         try:
             return await answer
         except asyncio.CancelledError:
             self._raise_if_expired()
             raise
         finally:
-            self._waiting_since = math.inf
+            if self._spoken:
+                self._silent_since = math.inf
             self._call.upstream_s += perf_counter() - began
 
     def _arm(self, when: float) -> None:
@@ -213,7 +232,7 @@ class _Watch:
     def _look(self) -> None:
         """Runs when the timer fires: expires the attempt, or moves the timer to when it may be due."""
         self._timer_at = math.inf
-        due = min(self._call.expires, self._waiting_since + self._silence_s)
+        due = min(self._call.expires, self._silent_since + self._silence_s)
         if self._loop.time() < due:
             self._arm(due)
             return
@@ -231,4 +250,4 @@ class _Watch:
         """Turns the cancellation that this watch asked for, and no other, into its error."""
         error, self._expired = self._expired, None
         if error is not None and self._task.uncancel() <= self._cancelling:
-            raise error
+            raise error from None

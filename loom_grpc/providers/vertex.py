@@ -14,8 +14,8 @@ from loom_grpc.core.decoder import Decoder
 from loom_grpc.core.errors import INVALID_REQUEST, LlmError
 from loom_grpc.providers.anthropic import Anthropic
 from loom_grpc.providers.classify import json_object
-from loom_grpc.providers.dialect import HttpRequest
-from loom_grpc.providers.gemini import content_decoder, read_count
+from loom_grpc.providers.dialect import HttpRequest, read_count
+from loom_grpc.providers.gemini import content_decoder
 from loom_grpc.providers.gemini_error import http_error
 from loom_grpc.providers.gemini_request import NAME, write_body
 from loom_grpc.v1.llm_service_pb2 import Model
