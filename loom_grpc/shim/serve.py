@@ -63,26 +63,27 @@ class HttpEdge:
         self._ticking.cancel()
         for listener in self._server.servers:
             listener.close()
-        for connection in self._connections():
+        for connection in self.connections():
             connection.shutdown()
         if not await self._done(grace_s):
             for task in self._server.server_state.tasks:
                 task.cancel()
             await self._done(_FAREWELL_S)
-        for connection in self._connections():
+        for connection in self.connections():
             connection.transport.abort()
         if self._config.address.startswith("unix:"):
             _path(self._config.address).unlink(missing_ok=True)
 
     async def _done(self, timeout_s: float) -> bool:
         """Waits until all calls are answered and all connections closed."""
-        waiting = {*self._server.server_state.tasks, *(connection.lost for connection in self._connections())}
+        waiting = {*self._server.server_state.tasks, *(connection.lost for connection in self.connections())}
         if not waiting:
             return True
         _, pending = await asyncio.wait(waiting, timeout=timeout_s)
         return not pending
 
-    def _connections(self) -> list[HttpConnection]:
+    def connections(self) -> list[HttpConnection]:
+        """Returns the open connections."""
         return [
             connection for connection in self._server.server_state.connections if isinstance(connection, HttpConnection)
         ]

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import re
+from pathlib import Path
 from typing import Any
 
 import orjson
@@ -8,6 +10,7 @@ import pytest
 from loom_grpc.core import errors
 from loom_grpc.core.errors import LlmError
 from loom_grpc.frontends.loom import Writer
+from loom_grpc.frontends.loom_error import error_body
 from loom_grpc.v1.error_pb2 import ErrorReason
 
 PLAIN = Writer(extended=False)
@@ -110,3 +113,11 @@ def test_an_unknown_provider_is_an_unknown_path() -> None:
     error = LlmError(errors.INVALID_REQUEST, "provider: there is no provider 'x'.", field="provider")
 
     assert failed(error)[:2] == (404, {"error": "not_found", "message": "provider: there is no provider 'x'."})
+
+
+def test_the_documented_words_for_statuses_are_right() -> None:
+    page = (Path(__file__).parents[2] / "docs" / "http.md").read_text()
+    rows = re.findall(r"^\| (\d{3}) \| `(\w+)` \|", page, re.MULTILINE)
+
+    assert [(status, orjson.loads(error_body(int(status), ""))["error"]) for status, _ in rows] == rows
+    assert len(rows) == 15

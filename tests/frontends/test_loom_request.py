@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import json
+import re
+from pathlib import Path
 from typing import Any
 
 import orjson
@@ -9,6 +11,7 @@ from google.protobuf import text_format
 from hypothesis import given
 from hypothesis import strategies as st
 
+from loom_grpc.core.request import check
 from loom_grpc.frontends.body import HttpError
 from loom_grpc.frontends.loom_request import read_request
 from loom_grpc.v1.llm_service_pb2 import LlmRequest
@@ -252,3 +255,18 @@ def test_a_body_of_any_shape_is_a_request_or_refused(body: Any) -> None:
     found = outcome(body)
 
     assert found in (400, 422) or (isinstance(found, LlmRequest) and found.IsInitialized())
+
+
+def documented() -> list[Any]:
+    """Returns the requests that docs/http.md shows."""
+    page = (Path(__file__).parents[2] / "docs" / "http.md").read_text()
+    values = [json.loads(block) for block in re.findall(r"```json\n(.*?)```", page, re.DOTALL)]
+    return [value for value in values if "messages" in value]
+
+
+def test_the_documented_requests_are_right() -> None:
+    requests = [read_request(json.dumps(value).encode(), "mock") for value in documented()]
+
+    assert len(requests) == 2
+    for request in requests:
+        check(request)

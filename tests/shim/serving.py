@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import io
+import json
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -43,10 +44,12 @@ class Script:
     play: Callable[[Call, Send], Awaitable[None]]
     states: list[ProviderState] = field(default_factory=list)
     calls: list[Call] = field(default_factory=list)
+    asked: asyncio.Event = field(default_factory=asyncio.Event)
     cancelled: asyncio.Event = field(default_factory=asyncio.Event)
 
     async def answer(self, call: Call, send: Send) -> None:
         self.calls.append(call)
+        self.asked.set()
         try:
             await self.play(call, send)
         except asyncio.CancelledError:
@@ -85,7 +88,7 @@ class Shim:
 
     async def post(self, path: str, body: Any = HI, **headers: str) -> Answer:
         """Posts JSON, or bytes as they are."""
-        data = body if isinstance(body, bytes) else orjson.dumps(body)
+        data = body if isinstance(body, bytes | io.BytesIO) else json.dumps(body).encode()
         named = {"content-type": "application/json"} | {
             name.replace("_", "-"): value for name, value in headers.items()
         }
@@ -163,7 +166,9 @@ async def shim(config: Config | None = None, gateway: Gateway | None = None) -> 
     async with App(config, {}, telemetry) as app:
         edge = HttpEdge(config, gateway or app, telemetry)
         port = await edge.start()
-        async with aiohttp.ClientSession(f"http://127.0.0.1:{port}") as client:
-            yield Shim(edge, port, client, log)
-        await edge.drain(0)
+        try:
+            async with aiohttp.ClientSession(f"http://127.0.0.1:{port}") as client:
+                yield Shim(edge, port, client, log)
+        finally:
+            await edge.drain(0)
     await telemetry.close()

@@ -1,0 +1,120 @@
+"""What arrives on a connection that is no good HTTP."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from tests.shim.serving import HI, WAIT_S, Shim, request, shim
+
+MALFORMED = (
+    b'{"error":"bad_request","message":"The HTTP request is malformed; a header may have a control character, '
+    b'or the address is not valid."}'
+)
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"nonsense\r\n\r\n",
+        b"GET / HTTP/9.9\r\n\r\n",
+        b"GET /livez HTTP/1.1\r\nhost: x\r\nx-a: a\x01b\r\n\r\n",
+        b"GET /livez HTTP/1.1\r\nhost: x\r\nx a: b\r\n\r\n",
+        b"GET /caf\xc3\xa9 HTTP/1.1\r\nhost: x\r\n\r\n",
+        b"POST /proxy/mock/complete HTTP/1.1\r\nhost: x\r\ncontent-length: 2, 3\r\n\r\n",
+        b"POST /proxy/mock/complete HTTP/1.1\r\ncontent-length: 2\r\ntransfer-encoding: chunked\r\n\r\n",
+    ],
+)
+async def test_what_is_no_http_is_refused_in_looms_shape(data: bytes) -> None:
+    async with shim() as server:
+        answer = await server.raw(data)
+
+    head, _, body = answer.partition(b"\r\n\r\n")
+    assert head.split(b"\r\n") == [
+        b"HTTP/1.1 400 Bad Request",
+        b"content-type: application/json",
+        b"content-length: %d" % len(MALFORMED),
+        b"connection: close",
+    ]
+    assert body == MALFORMED
+
+
+@pytest.mark.parametrize("endless", [b"GET /livez HTTP/1.1\r\nx: ", b"GET /livez HTTP/1.1\r\n", b"GET /"])
+async def test_a_head_without_an_end_is_refused(endless: bytes) -> None:
+    filler = b"a: b\r\n" if endless.endswith(b"\n") else b"x"
+    async with shim() as server:
+        reader, writer = await server.connect(endless)
+        writer.write(filler * (70_000 // len(filler)))
+        answer = await asyncio.wait_for(reader.readuntil(b"}"), WAIT_S)
+        writer.close()
+
+    assert answer.startswith(b"HTTP/1.1 431 ")
+    assert answer.endswith(
+        b'{"error":"header_too_large","message":"The head of the HTTP request is larger than 65536 bytes."}'
+    )
+
+
+async def test_a_large_body_is_no_large_head() -> None:
+    body = HI | {"model": "mock-echo", "messages": [{"role": "user", "content": "x" * 300_000}]}
+    async with shim() as server:
+        answer = await server.raw(request("/proxy/mock/complete", body))
+
+    assert answer.startswith(b"HTTP/1.1 200 ")
+
+
+async def test_head_and_body_arrive_in_one_packet_without_delay() -> None:
+    async with shim() as server:
+        reader, writer = await server.connect(b"GET /livez HTTP/1.1\r\nhost: x\r\n\r\n")
+        packet = await reader.read(65536)
+        delays = [
+            connection.transport.get_extra_info("socket").getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
+            for connection in server.edge.connections()
+        ]
+        writer.close()
+
+    assert packet.endswith(b"\r\n\r\nok")
+    assert delays
+    assert all(delays)
+
+
+async def test_an_upgrade_that_is_not_known_is_ignored() -> None:
+    async with shim() as server:
+        answer = await server.raw(
+            b"GET /livez HTTP/1.1\r\nhost: x\r\nconnection: upgrade, close\r\nupgrade: websocket\r\n"
+            b"sec-websocket-version: 13\r\nsec-websocket-key: AAAAAAAAAAAAAAAAAAAAAA==\r\n\r\n"
+        )
+
+    assert answer.startswith(b"HTTP/1.1 200 ")
+
+
+HEADERS = st.dictionaries(
+    st.sampled_from(["x-request-id", "loom-events", "loom-timeout", "traceparent", "content-type", "accept", "origin"]),
+    st.binary(max_size=20),
+    max_size=3,
+)
+
+
+def http(path: str, headers: dict[str, bytes], body: bytes) -> bytes:
+    """Writes a request with whatever headers and body."""
+    named = {"host": b"x", "content-type": b"application/json", "connection": b"close"} | headers
+    lines = b"".join(name.encode() + b": " + value + b"\r\n" for name, value in named.items())
+    return b"POST /proxy/mock/%b HTTP/1.1\r\ncontent-length: %d\r\n%b\r\n%b" % (path.encode(), len(body), lines, body)
+
+
+async def status(server: Shim, data: bytes) -> int:
+    return int((await server.raw(data)).split(b" ")[1])
+
+
+@settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+@given(st.sampled_from(["complete", "stream"]), HEADERS, st.binary(max_size=40))
+async def test_whatever_is_sent_the_server_keeps_serving(path: str, headers: dict[str, bytes], body: bytes) -> None:
+    async with shim() as server:
+        found = await status(server, http(path, headers, body))
+        after = await server.get("/livez")
+
+    assert 400 <= found < 500
+    assert after.status == 200
