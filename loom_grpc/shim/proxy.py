@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import math
 from collections.abc import Callable
+from time import perf_counter
 from typing import Final
 
 from starlette.types import Receive, Scope, Send
@@ -88,7 +89,7 @@ class Proxy:
         if self._draining():
             raise _draining()
         call, exchange = answer.call, answer.exchange
-        call.deadline = answer.began + exchange.timeout_s()
+        call.deadline = answer.began_at + exchange.timeout_s()
         call.request = read_request(await exchange.json_body(self._max_body_bytes), provider)
         async with answer.watch():
             await self._gateway.answer(call, answer.send)
@@ -105,13 +106,14 @@ class Whole:
     def __init__(self, exchange: Exchange, call: Call, writer: Writer) -> None:
         self.exchange = exchange
         self.call = call
-        self.began = asyncio.get_running_loop().time()
+        self.began_at = asyncio.get_running_loop().time()
+        self._began = perf_counter()  # the loop's clock goes in steps of a millisecond
         self._writer = writer
         self._response: LlmResponse | None = None
 
     def lasted_s(self) -> float:
         """Returns how long the call has taken."""
-        return asyncio.get_running_loop().time() - self.began
+        return perf_counter() - self._began
 
     def watch(self) -> Watch:
         """Returns what looks after the caller while the gateway answers."""
@@ -163,7 +165,7 @@ class Streamed(Whole):
     def __init__(self, exchange: Exchange, call: Call, writer: Writer, comment_s: float) -> None:
         super().__init__(exchange, call, writer)
         self._comment_s = comment_s
-        self._wrote_at = self.began
+        self._wrote_at = self.began_at
         self._writing = asyncio.Lock()
         self._now = asyncio.get_running_loop().time
 
