@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+import grpc.aio
 import pytest
 from hypothesis import settings
 
@@ -12,6 +13,10 @@ from tests.program import Server, served
 # How long an example takes says more of the machine than of the code.
 settings.register_profile("tests", deadline=None)
 settings.load_profile("tests")
+
+# Every test has an event loop of its own. Without a hold on it, gRPC would stop its polling thread whenever the last server and channel
+# of a test are collected, at any moment and on any thread, and grpcio 1.85 then now and again waits for that thread for ever.
+grpc.aio.init_grpc_aio()
 
 
 @pytest.fixture(scope="session")

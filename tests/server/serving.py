@@ -83,7 +83,9 @@ async def serving(config: Config, credentials: grpc.ChannelCredentials | None = 
             channel = grpc.aio.insecure_channel(target, options=options)
         else:
             channel = grpc.aio.secure_channel(target, credentials, options=options)
-        async with channel:
-            yield Serving(edge, app, port, channel, LlmServiceStub(channel))
-        await edge.drain(0)
+        try:
+            async with channel:
+                yield Serving(edge, app, port, channel, LlmServiceStub(channel))
+        finally:
+            await edge.drain(0)
     await telemetry.close()
