@@ -10,6 +10,7 @@ from typing import Any
 import grpc
 import pytest
 import trustme
+from grpc_channelz.v1 import channelz_pb2, channelz_pb2_grpc
 from grpc_health.v1 import health_pb2
 from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 
@@ -47,6 +48,15 @@ async def test_reflection_shows_the_contract() -> None:
 
     names = {service.name for service in answers[0].list_services_response.service}
     assert names == {"loom_grpc.v1.LlmService", "grpc.health.v1.Health", "grpc.reflection.v1alpha.ServerReflection"}
+
+
+async def test_channelz_is_served_when_it_is_switched_on() -> None:
+    async with serving(configuration(grpc={"channelz": True})) as server:
+        stub: Any = channelz_pb2_grpc.ChannelzStub(server.channel)  # type: ignore[arg-type] # takes both kinds
+        await server.stub.Complete(ECHO)
+        found = await stub.GetServers(channelz_pb2.GetServersRequest())
+
+    assert [int(row.data.calls_started) for row in found.server] == [2]
 
 
 async def test_draining_lets_a_stream_finish_and_refuses_new_calls() -> None:
