@@ -18,9 +18,9 @@ IDLE_MB_LIMIT, START_S_LIMIT = 90.0, 1.5
 
 def machine() -> str:
     """Describes where the numbers come from."""
-    return (
-        f"{os.cpu_count()} cores, {platform.machine()}, Python {platform.python_version()}, Linux {platform.release()}"
-    )
+    load, *_ = os.getloadavg()
+    system = f"{os.cpu_count()} cores, {platform.machine()}, Linux {platform.release()}, load {load:.1f} before the run"
+    return f"{system}, Python {platform.python_version()}"
 
 
 def _ratios(targets: list[Target], results: dict[tuple[str, str], Result], shapes: list[str]) -> str:
@@ -53,7 +53,9 @@ def _verdicts(name: str, results: dict[tuple[str, str], Result], server: tuple[P
     limits = {"unary": UNARY_LIMIT, "paced": PACED_LIMIT}
     lines = [
         _verdict(
-            f"{shape}, times the bare handler's CPU", results[name, shape].cpu_us / results[BARE, shape].cpu_us, limit
+            f"{name}, {shape}: times the bare handler's CPU",
+            results[name, shape].cpu_us / results[BARE, shape].cpu_us,
+            limit,
         )
         for shape, limit in limits.items()
         if (name, shape) in results
@@ -61,8 +63,8 @@ def _verdicts(name: str, results: dict[tuple[str, str], Result], server: tuple[P
     process, idle_mb = server
     return [
         *lines,
-        _verdict("memory of the idle server, MB", idle_mb, IDLE_MB_LIMIT),
-        _verdict("start to serving, s", process.start_s, START_S_LIMIT),
+        _verdict(f"{process.name}, idle memory: MB", idle_mb, IDLE_MB_LIMIT),
+        _verdict(f"{process.name}, start to serving: s", process.start_s, START_S_LIMIT),
     ]
 
 
@@ -79,15 +81,17 @@ def main() -> None:
         _, sink_port = start_module(stack, "sink")
         told, told_targets = start(stack, "loom with OTLP", upstream_port, sink_port)
         quiet, quiet_targets = start(stack, "loom without OTLP", upstream_port)
+        where = machine()
         servers = [(process, process.memory_mb()) for process in (told, quiet)]
         targets = [Target(BARE, "grpc", bare_port, process=bare), *told_targets, *quiet_targets]
         samples = measure_all(targets, shapes, arguments.rounds)
         results = summarise(samples)
         raw = RESULTS / "bench.json"
         write_raw(raw, samples, [{"name": p.name, "idle_mb": mb, "start_s": p.start_s} for p, mb in servers])
-        print(machine())
+        print(where)
         print(_ratios(targets, results, shapes), _weights(servers), sep="\n\n", end="\n\n")
-        print(*_verdicts("loom with OTLP gRPC", results, servers[0]), sep="\n")
+        for server in servers:
+            print(*_verdicts(f"{server[0].name} gRPC", results, server), sep="\n")
         print(f"raw samples: {raw}")
 
 

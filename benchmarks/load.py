@@ -25,6 +25,7 @@ Speaks = Literal["grpc", "proxy", "openai"]
 """What a caller speaks: ours over gRPC, ours over HTTP (`/proxy`), or Chat Completions."""
 
 _WORD = WORD.encode()
+_WARM_UP_S = 0.5
 
 
 @dataclasses.dataclass(frozen=True)
@@ -37,7 +38,8 @@ class Load:
     """Of HTTP: `/v1/chat/completions`, or `/proxy/openai` without its last part."""
     model_prefix: str
     callers: int
-    calls: int
+    seconds: float
+    """How long callers begin new calls; those under way are finished."""
     chunks: int = 0
     pace_ms: int = 0
 
@@ -204,14 +206,14 @@ async def _callers(load: Load, stack: AsyncExitStack) -> list[Caller]:
     return [caller.call for caller in callers]
 
 
-async def _send(load: Load, callers: list[Caller], calls: int) -> Tally:
+async def _send(load: Load, callers: list[Caller], seconds: float) -> Tally:
     tally = Tally()
-    left = iter(range(calls))
+    end = perf_counter() + seconds
 
     async def work(position: int) -> None:
         # Spread over the pace, so that the callers' chunks come one at a time, as from a model, and not as a volley.
         await asyncio.sleep(load.pace_ms / 1000 * position / load.callers)
-        for _ in left:
+        while perf_counter() < end:
             try:
                 await callers[position](tally)
             except (grpc.RpcError, OSError, ValueError, TimeoutError) as failure:
@@ -226,10 +228,10 @@ async def main(load: Load) -> None:
     """Warms up, waits for the word to start, sends the load."""
     async with AsyncExitStack() as stack:
         callers = await _callers(load, stack)
-        await _send(load, callers, max(load.callers, load.calls // 10))
+        await _send(load, callers, _WARM_UP_S)
         print("warm", flush=True)
         await asyncio.to_thread(sys.stdin.readline)
-        tally = await _send(load, callers, load.calls)
+        tally = await _send(load, callers, load.seconds)
         print(json.dumps(dataclasses.asdict(tally.reading())), flush=True)
 
 

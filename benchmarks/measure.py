@@ -29,21 +29,21 @@ class Target:
 
 @dataclasses.dataclass(frozen=True)
 class Shape:
-    """How many callers send how many calls, and what a stream looks like."""
+    """How many callers send for how long, and what a stream looks like."""
 
     callers: int
-    calls: int
+    seconds: float
     chunks: int = 0
     pace_ms: int = 0
 
 
 SHAPES: Mapping[str, Shape] = {
-    "unary": Shape(callers=32, calls=4000),
+    "unary": Shape(callers=32, seconds=3),
     # Every 0.6 ms one of the 32 streams has a chunk: the server has gone to sleep between most of them.
-    "paced": Shape(callers=32, calls=96, chunks=100, pace_ms=20),
-    "burst": Shape(callers=32, calls=320, chunks=100),
-    "alone": Shape(callers=1, calls=300),
-    "alone_stream": Shape(callers=1, calls=40, chunks=5, pace_ms=2),
+    "paced": Shape(callers=32, seconds=4, chunks=100, pace_ms=20),
+    "burst": Shape(callers=32, seconds=3, chunks=100),
+    "alone": Shape(callers=1, seconds=3),
+    "alone_stream": Shape(callers=1, seconds=2, chunks=5, pace_ms=2),
 }
 
 
@@ -70,7 +70,7 @@ def measure(target: Target, shape_name: str) -> Sample:
         _say_go(callers)
         reading = Reading(**json.loads(_read_line(callers)))
         used = target.process.cpu_s() - before if target.process else 0.0
-    events = shape.calls * (shape.chunks or 1)
+    events = (reading.calls - reading.failures) * (shape.chunks or 1) or 1
     memory_mb = target.process.memory_mb() if target.process else 0.0
     return Sample(target.name, shape_name, used / events * 1e6, memory_mb, reading)
 

@@ -15,7 +15,7 @@ from contextlib import ExitStack
 from pathlib import Path
 
 from benchmarks import loom
-from benchmarks.__main__ import machine
+from benchmarks.__main__ import BARE, machine
 from benchmarks.measure import SHAPES, Result, Target, measure_all, summarise, table, write_raw
 from benchmarks.process import RESULTS, Process, free_port
 from benchmarks.script import model_name
@@ -23,6 +23,7 @@ from benchmarks.script import model_name
 VENVS = Path(__file__).parent / ".venvs"
 DIRECT = "straight to the provider"
 OURS = "loom gRPC"
+OURS_HTTP = "loom /proxy"
 
 _LITELLM_CONFIG = """\
 model_list:
@@ -166,13 +167,17 @@ def _weights(servers: list[tuple[Process, float]]) -> str:
     return table(["server", "idle MB", "x loom", "MB after", "start s", "x loom"], rows)
 
 
-def _aims(names: list[str], results: dict[tuple[str, str], Result], shapes: list[str]) -> list[str]:
-    lines = []
+def _aims(names: list[str], results: dict[tuple[str, str], Result], shapes: list[str]) -> str:
+    rows = []
     for name in names:
+        aim = PEERS[name].aim
         for shape in shapes:
-            ratio, aim = results[OURS, shape].cpu_us / results[name, shape].cpu_us, PEERS[name].aim
-            lines.append(f"{'met   ' if ratio <= aim else 'MISSED'} {shape}: {ratio:.3f} x {name}, at most {aim:g}")
-    return lines
+            cells = [f"{name}, {shape}", f"{aim:g}"]
+            for ours in (OURS, OURS_HTTP):
+                ratio = results[ours, shape].cpu_us / results[name, shape].cpu_us
+                cells += [f"{ratio:.3f}", "met" if ratio <= aim else "MISSED"]
+            rows.append(cells)
+    return table(["our CPU as a part of theirs", "at most", "gRPC", "", "/proxy", ""], rows)
 
 
 def main() -> None:
@@ -185,19 +190,22 @@ def main() -> None:
     programs = {name: install(name, arguments.venvs) for name in arguments.names}
     with ExitStack() as stack:
         upstream, upstream_port = loom.start_module(stack, "upstream")
+        bare, bare_port = loom.start_module(stack, "bare")
         ours, our_targets = loom.start(stack, "loom", upstream_port)
         started = [(ours, our_targets), *_start_all(stack, programs, upstream_port)]
+        where = machine()
         servers = [(process, process.memory_mb()) for process, _ in started]
-        targets = [target for _, ways_in in started for target in ways_in]
+        floor = Target(BARE, "grpc", bare_port, process=bare)
+        targets = [floor, *(target for _, ways_in in started for target in ways_in)]
         direct = Target(DIRECT, "openai", upstream_port, "/v1/chat/completions", process=upstream)
         samples = measure_all([direct, *targets], SHAPES, arguments.rounds)
         results = summarise(samples)
         raw = RESULTS / "peers.json"
         write_raw(raw, samples, [{"name": p.name, "idle_mb": mb, "start_s": p.start_s} for p, mb in servers])
-        print(machine())
+        print(where)
         shapes = ["unary", "paced", "burst"]
         print(_costs(targets, results, shapes), _delays(targets, results), _weights(servers), sep="\n\n", end="\n\n")
-        print(*_aims(arguments.names, results, shapes), sep="\n")
+        print(_aims(arguments.names, results, shapes), end="\n\n")
         print(f"raw samples: {raw}")
 
 
