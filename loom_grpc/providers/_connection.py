@@ -51,11 +51,10 @@ class Answer:
 
     async def wait(self) -> None:
         """Waits until something has come; raises `LlmError` when nothing more will."""
-        if self._failure is None:
-            self._waiter = asyncio.get_running_loop().create_future()
-            await self._waiter
-        if self._failure is not None and not self._chunks:
+        if self._failure is not None:
             raise self._failure
+        self._waiter = asyncio.get_running_loop().create_future()
+        await self._waiter
 
     def wake(self) -> None:
         """Lets whoever waits look again."""
@@ -147,7 +146,7 @@ class Connection(asyncio.Protocol):
         self.heard = True
         try:
             self._parser.feed_data(data)
-        except httptools.HttpParserError as error:
+        except (httptools.HttpParserError, httptools.HttpParserUpgrade) as error:
             answer.fail(LlmError(PROVIDER_BAD_RESPONSE, "The provider did not answer in HTTP.", detail=repr(error)))
             self._transport.abort()
             return
@@ -190,7 +189,7 @@ class Connection(asyncio.Protocol):
 
     def on_header(self, name: bytes, value: bytes) -> None:
         """Takes a header; several of one name become a list, as RFC 9110 (5.3) allows."""
-        key, text = name.decode("latin-1").lower(), value.decode("latin-1")
+        key, text = name.decode("latin-1").lower(), value.decode("latin-1").strip(" \t")
         self._fields[key] = f"{self._fields[key]}, {text}" if key in self._fields else text
 
     def on_headers_complete(self) -> None:

@@ -74,6 +74,7 @@ class HttpTransport:
         self._free: dict[Origin, list[Connection]] = {}
         self._busy: dict[Connection, Origin] = {}
         self._places: dict[str, Place] = {}
+        self._closed = False
 
     async def open(self, method: str, url: str, headers: Mapping[str, str], body: bytes, connect_s: float) -> Response:
         """Sends a request; redirects are answers like any other.
@@ -89,11 +90,12 @@ class HttpTransport:
                 return await connection.request(head, body)
             except LlmError as error:
                 stale = connection.kept and not connection.heard and error.reason == PROVIDER_UNAVAILABLE
-                if not stale:
+                if not stale or self._closed:
                     raise
 
     async def close(self) -> None:
         """Closes every connection."""
+        self._closed = True
         for connection in [*self._busy, *(free for kept in self._free.values() for free in kept)]:
             connection.abort()
 
@@ -134,6 +136,8 @@ class HttpTransport:
                 _, connection = await loop.create_connection(
                     lambda: Connection(self._on_free, self._on_lost), origin.host, origin.port, ssl=tls
                 )
+            if connection.lost:
+                raise ConnectionResetError("closed by the provider as soon as it was opened")
         except (OSError, ssl.SSLError, ValueError) as error:  # TimeoutError is an OSError
             raise _refused(error, connect_s) from error
         return connection

@@ -129,11 +129,13 @@ def retry_after(headers: Mapping[str, str], now: datetime | None = None) -> floa
         date = parsedate_to_datetime(value)
     except ValueError:
         return None
-    return max(0.0, (date - (now or datetime.now(UTC))).total_seconds()) if date.tzinfo else None
+    # The oldest form names no zone; all dates in HTTP are of Greenwich.
+    date = date if date.tzinfo else date.replace(tzinfo=UTC)
+    return max(0.0, (date - (now or datetime.now(UTC))).total_seconds())
 
 
 def _number(text: str) -> float | None:
-    return float(text) if re.fullmatch(r"\s*\d{1,9}(\.\d{1,9})?\s*", text) else None
+    return float(text) if re.fullmatch(r" *[0-9]{1,9}(\.[0-9]{1,9})? *", text) else None
 
 
 def _tellable(words: str) -> str:

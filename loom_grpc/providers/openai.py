@@ -221,11 +221,11 @@ class ChatDecoder(Decoder):
     def _delta(self, delta: dict[str, Any]) -> None:
         self._reason(delta)
         content = delta.get("content")
-        if isinstance(content, str):
-            self.answer.text(content)
-        elif content:
+        if isinstance(content, list):
             for item in content:
                 self._item(item)
+        elif content:
+            self.answer.text(content)
         if refusal := delta.get("refusal"):
             self._refusal.append(refusal)
         for call in delta.get("tool_calls") or ():

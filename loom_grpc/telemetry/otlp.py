@@ -104,7 +104,8 @@ class Otlp:
         try:
             async with asyncio.timeout(_FLUSH_S):
                 await self._send_metrics()
-                await self._send_spans()
+                while self._spans and await self._send_spans():
+                    pass
         except TimeoutError:
             self._log.warning("otlp_not_flushed", waited_s=_FLUSH_S, spans_lost=len(self._spans))
         await self._channel.close()
@@ -120,18 +121,21 @@ class Otlp:
             async with asyncio.timeout(_SPANS_EVERY_S):
                 await self._many.wait()
 
-    async def _send_spans(self) -> None:
-        """Sends all spans, batch by batch; those that are not taken for a passing reason wait for the next time."""
-        while self._spans:
-            batch = self._batch()
-            taken = False
-            try:
-                taken = await self._spans_service.send(self._request_of(batch))
-            finally:
-                if not taken:
-                    self._put_back(batch)
+    async def _send_spans(self) -> bool:
+        """Sends one batch and returns whether it was taken; spans that are not, for a passing reason, wait for the next time.
+
+        What comes meanwhile waits for a batch of its own: sent at once, a busy server would export every few spans by themselves.
+        """
+        batch = self._batch()
+        if not batch:
+            return True
+        taken = False
+        try:
+            taken = await self._spans_service.send(self._request_of(batch))
+        finally:
             if not taken:
-                break
+                self._put_back(batch)
+        return taken
 
     async def _send_metrics(self) -> None:
         state = self._measure() if self._measure is not None else {}
