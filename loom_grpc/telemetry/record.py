@@ -181,6 +181,8 @@ class Telemetry:
     def _on_loop_exception(self, loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
         """Takes what asyncio would write together with the exception's words."""
         error = context.get("exception")
+        if isinstance(error, BlockingIOError) and "PollerCompletionQueue" in context["message"]:
+            return  # grpc.aio reads its wake-up socket once too often where several loops share it; nothing is lost
         fields = {"exception": frames(error, messages=self._config.log.prompts)} if error is not None else {}
         self.log.error("asyncio", message=redact.line(context["message"]), **fields)
 

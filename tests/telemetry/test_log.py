@@ -261,6 +261,19 @@ async def test_what_asyncio_finds_in_forgotten_tasks_is_a_line_without_their_wor
     assert b"secret plans" not in log.getvalue()
 
 
+async def test_grpcs_stumbling_over_its_own_wake_up_socket_is_no_line() -> None:
+    log = Log()
+    running = telemetry(log)
+    await running.start()
+    message = "Exception in callback PollerCompletionQueue._handle_events(<AsyncioLoop>)()"
+
+    asyncio.get_running_loop().call_exception_handler({"message": message, "exception": BlockingIOError(11, "again")})
+    asyncio.get_running_loop().call_exception_handler({"message": message, "exception": ValueError("no")})
+    await running.close()
+
+    assert [line["exception"] for line in log.lines("asyncio")] == ["ValueError"]
+
+
 async def test_workers_are_told_apart() -> None:
     log = Log()
 
