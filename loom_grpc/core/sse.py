@@ -150,7 +150,7 @@ class JsonFramer:
     """
 
     def __init__(self) -> None:
-        self._pending = b""
+        self._pending = bytearray()
         self._position = 0
         self._depth = 0
         self._start = 0
@@ -167,8 +167,8 @@ class JsonFramer:
 
     def end(self) -> list[Frame]:
         """Hands out what is left, which is no whole object and so will not parse."""
-        rest = self._pending.strip(_BETWEEN)
-        self._pending = b""
+        rest = bytes(self._pending.strip(_BETWEEN))
+        self._pending.clear()
         return [Frame(b"", rest)] if rest else []
 
     def _scan(self) -> list[Frame]:
@@ -182,7 +182,7 @@ class JsonFramer:
         self._drop_spent()
         return frames
 
-    def _step(self, token: bytes, at: int, frames: list[Frame]) -> None:
+    def _step(self, token: bytes | bytearray, at: int, frames: list[Frame]) -> None:
         if token == b'"':
             self._in_string = not self._in_string
         elif self._in_string:
@@ -194,17 +194,17 @@ class JsonFramer:
         elif token == b"}":
             self._depth -= 1
             if not self._depth:
-                frames.append(Frame(b"", self._pending[self._start : at + 1]))
+                frames.append(Frame(b"", bytes(self._pending[self._start : at + 1])))
                 self._start = at + 1
 
     def _begin(self, at: int, frames: list[Frame]) -> None:
         if between := self._pending[self._start : at].strip(_BETWEEN):
-            frames.append(Frame(b"", between))
+            frames.append(Frame(b"", bytes(between)))
         self._start = at
 
     def _drop_spent(self) -> None:
         """Lets go of the objects that were handed out, so that a long answer does not pile up."""
-        self._pending = self._pending[self._start :]
+        del self._pending[: self._start]
         self._position -= self._start
         self._start = 0
         if not self._depth:
