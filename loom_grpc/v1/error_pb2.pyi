@@ -35,7 +35,7 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     ERROR_REASON_MODEL_NOT_FOUND: _ErrorReason.ValueType  # 5
     """No configured provider has this model."""
     ERROR_REASON_PROVIDER_NOT_CONFIGURED: _ErrorReason.ValueType  # 6
-    """The provider is unknown or has no key in the server's configuration."""
+    """The provider is one that the server knows, but its configuration does not switch it on."""
     ERROR_REASON_RATE_LIMITED: _ErrorReason.ValueType  # 7
     """This server's own rate limit refused the call."""
     ERROR_REASON_BUDGET_EXCEEDED: _ErrorReason.ValueType  # 8
@@ -79,7 +79,7 @@ ERROR_REASON_CONTEXT_TOO_LONG: ErrorReason.ValueType  # 4
 ERROR_REASON_MODEL_NOT_FOUND: ErrorReason.ValueType  # 5
 """No configured provider has this model."""
 ERROR_REASON_PROVIDER_NOT_CONFIGURED: ErrorReason.ValueType  # 6
-"""The provider is unknown or has no key in the server's configuration."""
+"""The provider is one that the server knows, but its configuration does not switch it on."""
 ERROR_REASON_RATE_LIMITED: ErrorReason.ValueType  # 7
 """This server's own rate limit refused the call."""
 ERROR_REASON_BUDGET_EXCEEDED: ErrorReason.ValueType  # 8

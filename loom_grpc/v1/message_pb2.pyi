@@ -129,7 +129,9 @@ class Part(_message.Message):
     provider_state: _builtins.bytes
     """What the provider wants back unchanged in the next turn: a signature, encrypted reasoning."""
     origin: _builtins.str
-    """The dialect that wrote `provider_state` or `opaque`; a provider of another dialect is not sent them. Empty: sent to any."""
+    """The dialect that wrote `provider_state`, `opaque` or `citation`; a provider of another dialect is not sent them. Empty: sent
+    to any.
+    """
     @_builtins.property
     def image(self) -> Global___Media:
         """A picture."""
