@@ -21,7 +21,8 @@ On gRPC a failed call ends with the code below and with `google.rpc.ErrorInfo`, 
 `domain` is `{DOMAIN}`; with `google.rpc.RetryInfo` too when it is known how long to wait. Its `metadata` has `request_id`, and
 where they are known `field` (the field of the request that is wrong), `provider`, `provider_status` and `provider_code` (what
 the provider said). A stream has the error as its last event before that, with what arrived so far in `partial`. On HTTP the
-status is the one below, in the error body of the dialect that the caller speaks.
+status is the one below, in the error body of the dialect that the caller speaks; only an unavailable provider is 502 at Loom's
+endpoints, as it is in Loom ([http.md](http.md)).
 
 "Again" says whether the server asks the same account of the provider once more, and "next" whether another account may be
 asked instead; neither happens after the first event of an answer has been sent.
