@@ -31,6 +31,11 @@ LOOP_DETECTED: Final = _pb.ERROR_REASON_LOOP_DETECTED
 TOOL_DENIED: Final = _pb.ERROR_REASON_TOOL_DENIED
 CONTENT_BLOCKED: Final = _pb.ERROR_REASON_CONTENT_BLOCKED
 DRAINING: Final = _pb.ERROR_REASON_DRAINING
+ACCOUNT_NOT_FOUND: Final = _pb.ERROR_REASON_ACCOUNT_NOT_FOUND
+ACCOUNT_EXISTS: Final = _pb.ERROR_REASON_ACCOUNT_EXISTS
+LOGIN_STATE_INVALID: Final = _pb.ERROR_REASON_LOGIN_STATE_INVALID
+LOGIN_EXCHANGE_FAILED: Final = _pb.ERROR_REASON_LOGIN_EXCHANGE_FAILED
+STORAGE_UNAVAILABLE: Final = _pb.ERROR_REASON_STORAGE_UNAVAILABLE
 INTERNAL: Final = _pb.ERROR_REASON_INTERNAL
 
 
@@ -66,6 +71,11 @@ TABLE: Final[dict[ErrorReason.ValueType, Row]] = {
     TOOL_DENIED: Row(code_pb2.PERMISSION_DENIED, 403),
     CONTENT_BLOCKED: Row(code_pb2.FAILED_PRECONDITION, 400),
     DRAINING: Row(code_pb2.UNAVAILABLE, 503),
+    ACCOUNT_NOT_FOUND: Row(code_pb2.NOT_FOUND, 404),
+    ACCOUNT_EXISTS: Row(code_pb2.ALREADY_EXISTS, 409),
+    LOGIN_STATE_INVALID: Row(code_pb2.INVALID_ARGUMENT, 400),
+    LOGIN_EXCHANGE_FAILED: Row(code_pb2.FAILED_PRECONDITION, 400),
+    STORAGE_UNAVAILABLE: Row(code_pb2.UNAVAILABLE, 503),
     INTERNAL: Row(code_pb2.INTERNAL, 500),
 }
 
@@ -74,7 +84,7 @@ class LlmError(Exception):
     """A failed call: the reason, words for people, and what is known beside them.
 
     `retry_after` is in seconds. `metadata` goes to the caller, so nothing secret and no upstream body belongs there. `partial` is what
-    arrived before the failure; `detail` is for the log alone.
+    arrived before the failure; `detail` is for the log alone. `by_words` says that only words of a message tell the reason.
     """
 
     def __init__(
@@ -85,6 +95,7 @@ class LlmError(Exception):
         retry_after: float | None = None,
         partial: LlmResponse | None = None,
         detail: str = "",
+        by_words: bool = False,
         **metadata: str,
     ) -> None:
         super().__init__(message)
@@ -93,6 +104,7 @@ class LlmError(Exception):
         self.retry_after = retry_after
         self.partial = partial
         self.detail = detail
+        self.by_words = by_words
         self.metadata = metadata
 
     def __repr__(self) -> str:

@@ -62,6 +62,16 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """The server is shutting down and takes no new calls."""
     ERROR_REASON_INTERNAL: _ErrorReason.ValueType  # 19
     """The server itself failed; the log has the details under the request id."""
+    ERROR_REASON_ACCOUNT_NOT_FOUND: _ErrorReason.ValueType  # 20
+    """No account of this provider has this id."""
+    ERROR_REASON_ACCOUNT_EXISTS: _ErrorReason.ValueType  # 21
+    """The provider has an account of this id already."""
+    ERROR_REASON_LOGIN_STATE_INVALID: _ErrorReason.ValueType  # 22
+    """The login was never started here, is finished, has expired, or belongs to another provider; start a new one."""
+    ERROR_REASON_LOGIN_EXCHANGE_FAILED: _ErrorReason.ValueType  # 23
+    """The provider did not take the login's code; start a new login."""
+    ERROR_REASON_STORAGE_UNAVAILABLE: _ErrorReason.ValueType  # 24
+    """The server's credential store cannot be read or written; the log says why."""
 
 class ErrorReason(_ErrorReason, metaclass=_ErrorReasonEnumTypeWrapper):
     """Why a call failed; the `reason` of `google.rpc.ErrorInfo` is the name without its prefix."""
@@ -106,4 +116,14 @@ ERROR_REASON_DRAINING: ErrorReason.ValueType  # 18
 """The server is shutting down and takes no new calls."""
 ERROR_REASON_INTERNAL: ErrorReason.ValueType  # 19
 """The server itself failed; the log has the details under the request id."""
+ERROR_REASON_ACCOUNT_NOT_FOUND: ErrorReason.ValueType  # 20
+"""No account of this provider has this id."""
+ERROR_REASON_ACCOUNT_EXISTS: ErrorReason.ValueType  # 21
+"""The provider has an account of this id already."""
+ERROR_REASON_LOGIN_STATE_INVALID: ErrorReason.ValueType  # 22
+"""The login was never started here, is finished, has expired, or belongs to another provider; start a new one."""
+ERROR_REASON_LOGIN_EXCHANGE_FAILED: ErrorReason.ValueType  # 23
+"""The provider did not take the login's code; start a new login."""
+ERROR_REASON_STORAGE_UNAVAILABLE: ErrorReason.ValueType  # 24
+"""The server's credential store cannot be read or written; the log says why."""
 Global___ErrorReason: _TypeAlias = ErrorReason  # noqa: Y015
