@@ -9,7 +9,7 @@ from typing import Any, Final, NoReturn
 import yaml
 
 from loom_grpc.config.error import ConfigError
-from loom_grpc.config.schema import KeyPath, where
+from loom_grpc.config.tree import KeyPath, where
 
 Lines = dict[KeyPath, int]
 """The line, counted from 1, where each key or list item begins."""

@@ -11,8 +11,9 @@ from pydantic import JsonValue, SecretStr
 from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 
-from loom_grpc.config.schema import Config, KeyPath, child, dotted, is_leaf, leaves, section_of
+from loom_grpc.config.schema import Accounts, Config
 from loom_grpc.config.source import PREFIX, SWITCHES, VARIABLES, Loaded
+from loom_grpc.config.tree import KeyPath, child, dotted, is_leaf, leaves, reference_at, section_of
 from loom_grpc.config.value import masked
 
 
@@ -22,10 +23,8 @@ def effective(loaded: Loaded) -> list[tuple[str, str, str]]:
 
 
 def _shown(path: KeyPath, value: Any) -> str:
-    if isinstance(value, SecretStr):
-        return masked(value.get_secret_value())
-    if path[-2:-1] == ("headers",):  # often a credential
-        return masked(value)
+    if (reference := reference_at(path, value)) is not None:  # headers too are often a credential
+        return masked(reference)
     return str(value) if isinstance(value, str | Path) else json.dumps(value)
 
 
@@ -61,7 +60,7 @@ def _rows(name: str) -> Iterator[Row]:
 
 def _below(path: KeyPath, kind: Any, field: FieldInfo) -> Iterator[Row]:
     if get_origin(kind) is dict and not is_leaf(kind):
-        yield from _below((*path, "<name>"), child(kind, ""), field)
+        yield from _below((*path, "<id>" if kind == Accounts else "<name>"), child(kind, ""), field)
     elif section := section_of(kind):
         for key, inner in section.model_fields.items():
             yield from _below((*path, key), inner.annotation, inner)
@@ -105,12 +104,12 @@ def _range(field: FieldInfo) -> str:
 
 
 def _default(path: KeyPath, field: FieldInfo) -> str:
-    if path[-1] == "<name>":
+    if path[-1].startswith("<"):
         return "none"
     value = field.get_default(call_default_factory=True)
     if value is PydanticUndefined:
         return "required"
-    return "none" if value in (None, "", []) else f"`{value if isinstance(value, str) else json.dumps(value)}`"
+    return "none" if value in (None, "", []) else f"`{value if isinstance(value, str | Path) else json.dumps(value)}`"
 
 
 def _variables() -> str:
@@ -140,7 +139,10 @@ lists and single values as a whole. `loom-grpc check-config` prints what comes o
 - A variable that is empty counts as not set. Lists are written `a,b` or as JSON, mappings as JSON. Names in variables
   are taken in lower case; `_` also stands for a `-` of a key that the file has, and always in the name of a header.
 - A secret reference is `env:NAME` for an environment variable, `file:/path` for a file (line breaks at its end do not
-  count), or the secret itself. A variable that a key names with `env:` has to be set.
+  count), `vault:mount/path#field` for HashiCorp Vault, or the secret itself. A variable that a key names with `env:` has
+  to be set.
+- The accounts of a provider are a list of items with an `id`, or a mapping by id; as with any mapping, what a later
+  source says of one account overrides only that. A provider has either accounts or a key of its own.
 - Times are in seconds and sizes in bytes.
 - On an address that other machines reach, the server starts only with mutual TLS (`tls.client_ca_file`).
 """

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import ipaddress
-from collections.abc import Iterator
 from pathlib import Path
-from typing import Annotated, Any, Final, Literal, get_args, get_origin
+from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, JsonValue, model_validator
 
 from loom_grpc.config.error import ConfigError
 from loom_grpc.config.value import (
+    AccountId,
     Address,
     Count,
+    Endpoint,
     HeaderName,
     HeaderValue,
     Name,
@@ -28,8 +29,8 @@ from loom_grpc.config.value import (
     Url,
 )
 
-KeyPath = tuple[str, ...]
-"""Where a value is in the tree, such as `("providers", "openai", "base_url")`."""
+Headers = dict[HeaderName, HeaderValue]
+"""Headers to send, each of which may be a secret reference."""
 
 
 class Section(BaseModel):
@@ -135,6 +136,50 @@ class TimeoutsConfig(Section):
     total_s: Seconds = Field(default=600.0, description="The longest time for a whole call, retries included.")
 
 
+class OAuthConfig(Section):
+    """How accounts of a provider log in: authorization code with PKCE. Nothing of it is built in; all of it is the operator's."""
+
+    authorize_url: Endpoint = Field(default="", description="The page on which a person allows the access.")
+    token_url: Endpoint = Field(
+        default="", description="Where a code, and later a refresh token, is exchanged for tokens."
+    )
+    client_id: Text = Field(default="", description="The id under which the provider knows the operator's application.")
+    client_secret: SecretRef | None = Field(default=None, description="The application's secret, if it has one.")
+    client_auth: Literal["none", "post", "basic"] = Field(
+        default="none", description="How the application's secret is shown: not at all, in the body, or in a header."
+    )
+    redirect_uri: Text = Field(default="", description="Where the provider sends the person after the login.")
+    scopes: list[Text] = Field(default_factory=list, description="What the access is for.")
+    token_format: Literal["form", "json"] = Field(
+        default="form", description="How requests to `token_url` are written."
+    )
+    authorize_params: dict[Text, Text] = Field(
+        default_factory=dict, description="A parameter added to the address of the login page."
+    )
+    token_headers: Headers = Field(
+        default_factory=dict, repr=False, description="A header sent to `token_url`; may be a secret reference."
+    )
+    headers: Headers = Field(
+        default_factory=dict,
+        repr=False,
+        description="A header sent with every call that shows an access token; may be a secret reference.",
+    )
+
+
+class AccountConfig(Section):
+    """One account of a pool: a key, an OAuth login, or a Google key file."""
+
+    api_key: SecretRef | None = Field(default=None, description="The account's key.")
+    oauth: OAuthConfig | None = Field(
+        default=None, description="Logs in with OAuth; what is left out is as in the provider's `oauth`."
+    )
+    credentials_file: Path | None = Field(default=None, description="The account's Google key file (Vertex AI).")
+
+
+Accounts = dict[AccountId, AccountConfig]
+"""Accounts by id, in the order given; a file may also write them as a list of items with an `id`."""
+
+
 class ProviderConfig(Section):
     """One provider: where it is, what it is shown and how patient we are."""
 
@@ -147,6 +192,26 @@ class ProviderConfig(Section):
     access_token: SecretRef | None = Field(
         default=None, description="A bearer token for Vertex AI instead of Google's application default credentials."
     )
+    credentials_file: Path | None = Field(
+        default=None, description="A Google key file instead of application default credentials (Vertex AI)."
+    )
+    accounts: Accounts = Field(
+        default_factory=dict,
+        description="The accounts of a pool instead of one key: a list of items with an `id`, or a mapping by id.",
+    )
+    strategy: Literal["round_robin", "least_used", "first_available", "session"] = Field(
+        default="round_robin",
+        description="Which account is asked: each in turn; the one with the fewest tokens lately; the first that may be asked; "
+        "for calls with a `session_id` always the same, so that the provider's prompt cache hits.",
+    )
+    cooldown_s: Seconds = Field(
+        default=7200.0,
+        description="How long an account of a pool is left alone when its quota is used up and the provider names no time.",
+    )
+    usage_window_s: Seconds = Field(default=3600.0, description="What `least_used` looks back.")
+    oauth: OAuthConfig | None = Field(
+        default=None, description="How accounts log in that are added while the server runs."
+    )
     base_url: Url = Field(
         default="",
         description="Replaces scheme, host and path prefix of the provider's address; empty is the usual one.",
@@ -158,7 +223,7 @@ class ProviderConfig(Section):
     organization: Text = Field(default="", description="Organization that calls are billed to (OpenAI).")
     project: Text = Field(default="", description="Project that calls belong to (Vertex AI, OpenAI).")
     location: Text = Field(default="", description="Region that answers (Vertex AI).")
-    headers: dict[HeaderName, HeaderValue] = Field(
+    headers: Headers = Field(
         default_factory=dict,
         repr=False,
         description="A header sent with every request; may be a secret reference.",
@@ -172,6 +237,63 @@ class ProviderConfig(Section):
     timeouts: TimeoutsConfig = Field(default_factory=TimeoutsConfig, description="How long to wait for the provider.")
     max_connections: Count = Field(
         default=1000, description="The most connections to the provider at once, in each worker process."
+    )
+
+
+class CredentialsConfig(Section):
+    """Where accounts are kept that are added or logged in while the server runs."""
+
+    file: Path | None = Field(
+        default=None,
+        description="The file that keeps them where no database does; "
+        "without it `loom-grpc/credentials.json` in `$XDG_STATE_HOME` or `~/.local/state`.",
+    )
+    encryption_key: SecretRef | None = Field(
+        default=None,
+        description="Encrypts them in the database: keys as `loom-grpc encryption-key` prints them, the newest first, with commas between.",
+    )
+    keep_records: bool = Field(
+        default=True, description="Keeps how the accounts of pools fare, across restarts and between processes."
+    )
+    refresh_interval_s: Seconds = Field(default=300.0, description="How often access tokens are looked through.")
+    refresh_before_s: Seconds = Field(
+        default=900.0, description="Access tokens that end sooner than this are then renewed."
+    )
+
+
+class DatabaseConfig(Section):
+    """The database."""
+
+    url: SecretRef | None = Field(
+        default=None,
+        description="Such as `postgresql://user:password@host/name` or `sqlite:////var/lib/loom-grpc/loom.db`; none by default.",
+    )
+
+
+class VaultConfig(Section):
+    """HashiCorp Vault, for secrets written as `vault:mount/path#field`."""
+
+    address: Url = Field(default="", description="Where Vault is.")
+    namespace: Text = Field(default="", description="The namespace (Vault Enterprise).")
+    auth: Literal["token", "approle", "kubernetes"] = Field(default="token", description="How the server logs in.")
+    auth_mount: Text = Field(default="", description="Where the login method is mounted; empty is its usual place.")
+    token: SecretRef | None = Field(default=None, description="The token (auth: token).")
+    role_id: Text = Field(default="", description="The role's id (auth: approle).")
+    secret_id: SecretRef | None = Field(default=None, description="The role's secret id (auth: approle).")
+    role: Text = Field(default="", description="The role (auth: kubernetes).")
+    jwt_file: Path = Field(
+        default=Path("/var/run/secrets/kubernetes.io/serviceaccount/token"),
+        description="The service account's token (auth: kubernetes).",
+    )
+    ca_file: Path | None = Field(default=None, description="PEM file with the authorities of Vault's certificate.")
+    poll_s: Seconds = Field(default=3.0, description="How often secrets are read again.")
+
+
+class AdminConfig(Section):
+    """Who may administer the server."""
+
+    api_key: SecretRef | None = Field(
+        default=None, description="The key that AdminService wants; without it AdminService refuses every call."
     )
 
 
@@ -234,6 +356,14 @@ class Config(Section):
     providers: dict[Name, ProviderConfig] = Field(
         default_factory=dict, description="The providers by name; with none, the mock provider serves."
     )
+    credentials: CredentialsConfig = Field(
+        default_factory=CredentialsConfig, description="Accounts that are added or logged in while the server runs."
+    )
+    database: DatabaseConfig = Field(default_factory=DatabaseConfig, description="The database.")
+    vault: VaultConfig = Field(
+        default_factory=VaultConfig, description="HashiCorp Vault, for secrets written as `vault:mount/path#field`."
+    )
+    admin: AdminConfig = Field(default_factory=AdminConfig, description="Who may administer the server.")
     aliases: dict[Text, Text] = Field(default_factory=dict, description="The `provider/model` that a name stands for.")
     telemetry: TelemetryConfig = Field(default_factory=TelemetryConfig, description="Spans and metrics.")
     log: LogConfig = Field(default_factory=LogConfig, description="The log.")
@@ -268,55 +398,20 @@ def _is_loopback(address: str) -> bool:
         return False
 
 
-# A place's kind is the type that the sections give it. These walk the tree of kinds.
+def oauth_of(provider: ProviderConfig, account: AccountConfig | None = None) -> OAuthConfig | None:
+    """Returns how an account logs in: what it sets itself, and else what its provider sets; None when it does not log in.
+
+    Without an account it is about accounts that are added while the server runs, which log in where the provider's settings are whole.
+    """
+    if account is None:
+        return provider.oauth if provider.oauth is not None and not unset_oauth(provider.oauth) else None
+    if account.oauth is None or provider.oauth is None:
+        return account.oauth
+    return provider.oauth.model_copy(
+        update={name: getattr(account.oauth, name) for name in account.oauth.model_fields_set}
+    )
 
 
-def is_leaf(kind: Any) -> bool:
-    """Tells whether a place holds a value rather than further keys."""
-    return section_of(kind) is None and get_origin(kind) is not dict
-
-
-def section_of(kind: Any) -> type[Section] | None:
-    """Returns the section that a place holds, be it optional or not."""
-    parts = () if get_origin(kind) is dict else (kind, *get_args(kind))
-    return next((part for part in parts if isinstance(part, type) and issubclass(part, Section)), None)
-
-
-def child(kind: Any, key: str) -> Any:
-    """Returns the kind of what is under a key, or None when there is no such key."""
-    if get_origin(kind) is dict:
-        return get_args(kind)[1]
-    section = section_of(kind)
-    found = section.model_fields.get(key) if section else None
-    return found.annotation if found else None
-
-
-def leaves(value: Any, kind: Any = Config, path: KeyPath = ()) -> Iterator[tuple[KeyPath, Any]]:
-    """Walks over all values below a place, in the order of the sections."""
-    if isinstance(value, Section):
-        inner = [(name, getattr(value, name)) for name in type(value).model_fields]
-    elif isinstance(value, dict) and value and not is_leaf(kind):
-        inner = list(value.items())
-    else:
-        yield path, value
-        return
-    for key, below in inner:
-        yield from leaves(below, child(kind, key), (*path, key))
-
-
-def dotted(path: KeyPath) -> str:
-    """Writes a path as people do."""
-    return ".".join(path)
-
-
-_LONGEST_KEY: Final = 40
-
-
-def where(path: KeyPath) -> str:
-    """Writes a path for an error, where a key may be a value that lost its way: long ones are not repeated."""
-    return dotted(tuple(key if len(key) <= _LONGEST_KEY and key.isprintable() else unnamed(key) for key in path))
-
-
-def unnamed(key: str) -> str:
-    """Speaks of a key without repeating it."""
-    return f"(a key of {len(key)} characters)"
+def unset_oauth(oauth: OAuthConfig) -> list[str]:
+    """Returns the keys without which nobody can log in, as far as they are not set."""
+    return [key for key in ("authorize_url", "token_url", "client_id", "redirect_uri") if not getattr(oauth, key)]

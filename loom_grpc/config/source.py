@@ -5,30 +5,32 @@ from __future__ import annotations
 import difflib
 import json
 import re
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import NoneType
 from typing import Any, Final, NamedTuple, NoReturn, get_args, get_origin
 
-from pydantic import JsonValue, SecretStr, ValidationError
+from pydantic import JsonValue, ValidationError
 from pydantic_core import ErrorDetails
 
-from loom_grpc.config.error import ConfigError
+from loom_grpc.config.check import problems_of, warnings_of
+from loom_grpc.config.error import ConfigError, meant, nearest
 from loom_grpc.config.file import read_yaml
-from loom_grpc.config.schema import (
-    Config,
+from loom_grpc.config.schema import Accounts, Config, ProviderConfig
+from loom_grpc.config.tree import (
     KeyPath,
-    ProviderConfig,
     child,
     dotted,
+    holds_secret,
     is_leaf,
+    kind_of,
     leaves,
+    names_headers,
     section_of,
     unnamed,
     where,
 )
-from loom_grpc.config.value import split_reference
 
 FLAGS: Final[dict[str, tuple[KeyPath, object]]] = {
     "--grpc-address": (("grpc", "address"), None),
@@ -48,6 +50,7 @@ VARIABLES: Final[dict[KeyPath, tuple[str, ...]]] = {
     ),
     ("providers", "anthropic", "base_url"): ("ANTHROPIC_BASE_URL",),
     ("providers", "anthropic", "default_model"): ("LOOM_SERVER_ANTHROPIC_MODEL", "ANTHROPIC_MODEL"),
+    ("providers", "anthropic", "cooldown_s"): ("LOOM_SERVER_ANTHROPIC_POOL_COOLDOWN_SECS",),
     ("providers", "openai", "api_key"): (
         "LOOM_SERVER_OPENAI_API_KEY",
         "LOOM_SERVER_OPENAI_API_KEY_FILE",
@@ -75,6 +78,15 @@ VARIABLES: Final[dict[KeyPath, tuple[str, ...]]] = {
     ("providers", "zai", "base_url"): ("ZAI_BASE_URL",),
     ("providers", "zai", "default_model"): ("LOOM_SERVER_ZAI_MODEL", "ZAI_MODEL"),
     ("providers", "ollama", "base_url"): ("OLLAMA_HOST",),
+    ("credentials", "file"): ("LOOM_SERVER_ANTHROPIC_OAUTH_CREDENTIAL_FILE",),
+    ("credentials", "encryption_key"): ("LOOM_ENCRYPTION_KEY", "LOOM_ENCRYPTION_KEY_FILE"),
+    ("credentials", "refresh_interval_s"): ("LOOM_SERVER_ANTHROPIC_REFRESH_INTERVAL_SECS",),
+    ("credentials", "refresh_before_s"): ("LOOM_SERVER_ANTHROPIC_REFRESH_THRESHOLD_SECS",),
+    ("database", "url"): ("LOOM_DATABASE_URL", "LOOM_DATABASE_URL_FILE"),
+    ("vault", "address"): ("VAULT_ADDR",),
+    ("vault", "namespace"): ("VAULT_NAMESPACE",),
+    ("vault", "token"): ("VAULT_TOKEN",),
+    ("admin", "api_key"): ("LOOM_ADMIN_KEY", "LOOM_ADMIN_KEY_FILE"),
     ("telemetry", "otlp_endpoint"): ("OTEL_EXPORTER_OTLP_ENDPOINT",),
     ("telemetry", "service_name"): ("OTEL_SERVICE_NAME",),
 }
@@ -95,6 +107,7 @@ _KNOWN: Final = {name for names in VARIABLES.values() for name in names}
 # A Service that Kubernetes calls loom-... puts variables of such names into every container beside it.
 _KUBERNETES: Final = re.compile(r"_(SERVICE_(HOST|PORT)|PORT)(_|$)")
 _OLLAMA_PORT: Final = 11434
+_IN_NO_VARIABLE: Final = re.compile(r"[-.@]")
 
 
 @dataclass(frozen=True)
@@ -124,8 +137,8 @@ def load(
     config = draft.validated()
     if config is not None:
         config = draft.with_a_provider(config)
-        draft.problems += _broken_names(config, draft, registry)
-        draft.problems += _unset_variables(config, draft, environ)
+        draft.problems += [draft.line(path, text) for path, text in problems_of(config, environ, registry)]
+        draft.warnings += [draft.line(path, text) for path, text in warnings_of(config, environ)]
     if config is None or draft.problems:
         raise ConfigError(*dict.fromkeys(draft.problems))
     return Loaded(config, {dotted(path): draft.origin(path) for path, _ in leaves(config)}, tuple(draft.warnings))
@@ -164,7 +177,7 @@ class _Draft:
         path: KeyPath = ()
         origin = f"environment {name}"
         for step in steps:
-            key = self.spelled(path, step)
+            key = self.spelled(kind, path, step)
             inner = child(kind, key)
             if inner is None:
                 self.problems.append(_unknown(kind, (*path, key), origin))
@@ -177,11 +190,11 @@ class _Draft:
         else:
             self.take(value, kind, path, lambda _: origin)
 
-    def spelled(self, path: KeyPath, step: str) -> str:
+    def spelled(self, kind: Any, path: KeyPath, step: str) -> str:
         """Returns the key that a part of a variable's name means: variables have no hyphens and no lower case."""
         present = (other[len(path)] for other in self.settings if other[: len(path)] == path and len(other) > len(path))
-        usual = step.replace("_", "-") if path and path[-1].endswith("headers") else step
-        return next((key for key in present if key.replace("-", "_").lower() == step), usual)
+        usual = step.replace("_", "-") if names_headers(kind) else step
+        return next((key for key in present if _IN_NO_VARIABLE.sub("_", key).lower() == step), usual)
 
     def take_flags(self, flags: Mapping[str, object]) -> None:
         for name, given in flags.items():
@@ -196,8 +209,11 @@ class _Draft:
                 self.settings[path] = Setting(value, origin(path))
         elif isinstance(value, dict):
             self.take_keys(value, kind, path, origin)
+        elif kind == Accounts and isinstance(value, list):
+            self.take_accounts(value, path, origin)
         elif value is not None:
-            self.problems.append(f"{where(path) or 'all'}: must be a mapping of keys to values ({origin(path)})")
+            wanted = "a list of accounts, each with an id" if kind == Accounts else "a mapping of keys to values"
+            self.problems.append(f"{where(path) or 'all'}: must be {wanted} ({origin(path)})")
         elif NoneType not in get_args(kind):  # `mock:` with nothing behind it
             self.take_keys({}, kind, path, origin)
 
@@ -211,14 +227,40 @@ class _Draft:
             else:
                 self.take(inner, inner_kind, inner_path, origin)
 
+    def take_accounts(self, items: list[object], path: KeyPath, origin: Callable[[KeyPath], str]) -> None:
+        """Keeps the accounts of a list, each under its id."""
+        accounts: dict[str, object] = {}
+        places: dict[str, KeyPath] = {}
+        for number, item in enumerate(items):
+            here = (*path, str(number))
+            account = dict(item) if isinstance(item, dict) else {}
+            id_ = account.pop("id", None)
+            if problem := _id_problem(item, id_, number + 1):
+                self.problems.append(f"{where(path)}: {problem} ({origin(here)})")
+            elif id_ in accounts:
+                self.problems.append(f"{where((*path, id_))}: two accounts have this id; rename one ({origin(here)})")
+            else:
+                accounts[id_], places[id_] = account, here
+        depth = len(path)
+
+        def place(at: KeyPath) -> KeyPath:
+            return (*places[at[depth]], *at[depth + 1 :]) if len(at) > depth else path
+
+        self.take_keys(accounts, Accounts, path, lambda at: origin(place(at)))
+
     def fill(self, environ: Mapping[str, str]) -> None:
         """Fills what nobody has set from well-known variables, and switches on the providers whose keys are there."""
         found = {path: name for path, names in VARIABLES.items() if (name := next(filter(environ.get, names), None))}
         on = {path[1] for path in self.settings if path[0] == "providers" and len(path) > 1}
         on |= {name for name, keys in SWITCHES.items() if all(("providers", name, key) in found for key in keys)}
         for path, name in found.items():
-            if path not in self.settings and (path[0] != "providers" or path[1] in on):
-                self.settings[path] = Setting(_well_known(name, environ[name]), f"environment {name}")
+            if path not in self.settings and (path[0] != "providers" or path[1] in on) and not self.has_accounts(path):
+                self.settings[path] = Setting(_well_known(path, name, environ[name]), f"environment {name}")
+
+    def has_accounts(self, path: KeyPath) -> bool:
+        """Tells whether a path is the key of a provider that has accounts instead."""
+        accounts = (*path[:-1], "accounts")
+        return path[-1] == "api_key" and any(other[:3] == accounts and len(other) > 3 for other in self.settings)
 
     def validated(self) -> Config | None:
         """Makes the configuration, or notes why it cannot be made."""
@@ -244,6 +286,12 @@ class _Draft:
     def problem(self, detail: ErrorDetails) -> str:
         path = _up_to_leaf(tuple(str(step) for step in detail["loc"] if step != "[key]"))
         message = _MESSAGES.get(detail["type"]) or _reworded(detail["msg"])
+        if detail["type"] == "literal_error" and path in self.settings:
+            message += meant(str(self.settings[path].value), map(str, get_args(kind_of(path))))
+        return self.line(path, message)
+
+    def line(self, path: KeyPath, message: str) -> str:
+        """Says what is wrong with a key, and who set it or what is next to it."""
         return f"{where(path)}: {message} ({self.origin(path, nearby=True)})"
 
     def origin(self, path: KeyPath, *, nearby: bool = False) -> str:
@@ -286,55 +334,18 @@ def _up_to_leaf(path: KeyPath) -> KeyPath:
     return path
 
 
-def _broken_names(config: Config, draft: _Draft, registry: Collection[str]) -> Iterator[str]:
-    on = [name for name, provider in config.providers.items() if provider.enabled]
-    for name, provider in config.providers.items():
-        if registry and (provider.dialect or name) not in registry:
-            yield _unknown_dialect(name, provider.dialect, draft, registry)
-    if config.default_provider and config.default_provider not in on:
-        yield (
-            f"default_provider: is not a provider that is on; those are {', '.join(on)} "
-            f"({draft.origin(('default_provider',))})"
-        )
-    for alias, target in config.aliases.items():
-        provider_name, _, model = target.partition("/")
-        if provider_name not in on or not model:
-            yield (
-                f"{where(('aliases', alias))}: must be provider/model, the provider one of {', '.join(on)} "
-                f"({draft.origin(('aliases', alias))})"
-            )
+def _id_problem(item: object, id_: object, number: int) -> str:
+    """Says what keeps an item of a list of accounts from being one."""
+    if not isinstance(item, dict):
+        return f"item {number} must be a mapping of keys to values, one of them its id"
+    if id_ is None:
+        return f"item {number} has no id; give each account one of its own"
+    return "" if isinstance(id_, str) else f"the id of item {number} must be text; put quotes around a number"
 
 
-def _unknown_dialect(name: str, dialect: str, draft: _Draft, registry: Collection[str]) -> str:
-    path: KeyPath = ("providers", name, "dialect") if dialect else ("providers", name)
-    origin = draft.origin(path, nearby=True)
-    problem = "unknown provider" if dialect else "unknown provider, and no dialect says how it speaks"
-    return f"{where(path)}: {problem}{_nearest(dialect or name, registry)} ({origin})"
-
-
-def _unset_variables(config: Config, draft: _Draft, environ: Mapping[str, str]) -> Iterator[str]:
-    for path, reference in _references(config):
-        source, name = split_reference(reference)
-        if source == "env" and not environ.get(name):
-            origin = draft.origin(path)
-            yield f"{where(path)}: the environment variable {name} is not set; set it or change the key ({origin})"
-
-
-def _references(config: Config) -> Iterator[tuple[KeyPath, str]]:
-    for path, value in leaves(config):
-        if path[0] == "providers" and not config.providers[path[1]].enabled:
-            continue
-        if isinstance(value, SecretStr):
-            yield path, value.get_secret_value()
-        elif path[-2:-1] == ("headers",):
-            yield path, value
-
-
-def _well_known(name: str, text: str) -> str:
-    if name.endswith("_FILE"):
-        return f"file:{text}"
-    if name.endswith("_API_KEY"):
-        return f"env:{name}"  # the key itself stays where it is
+def _well_known(path: KeyPath, name: str, text: str) -> str:
+    if holds_secret(kind_of(path)):  # which itself stays where it is
+        return f"file:{text}" if name.endswith("_FILE") else f"env:{name}"
     if name == "OLLAMA_HOST":
         return _ollama_url(text)
     return text.lower() if name == "LOOM_SERVER_LLM_PROVIDER" else text
@@ -376,13 +387,18 @@ def _json(text: str) -> object:
 def _shape(kind: Any) -> str:
     """Says how a variable writes a value of a kind."""
     if not is_leaf(kind):
-        return "mapping"
+        return "accounts" if kind == Accounts else "mapping"
     if get_origin(kind) in {list, tuple}:
         return "list"
     return "value" if kind is JsonValue else "text"
 
 
-_EXAMPLES: Final = {"mapping": '{"key": "value"}', "list": '["a", "b"]', "value": '{"key": "value"}'}
+_EXAMPLES: Final = {
+    "accounts": '[{"id": "a", "api_key": "env:A"}]',
+    "mapping": '{"key": "value"}',
+    "list": '["a", "b"]',
+    "value": '{"key": "value"}',
+}
 
 
 def _refuse_constant(name: str) -> NoReturn:
@@ -391,7 +407,7 @@ def _refuse_constant(name: str) -> NoReturn:
 
 def _unknown(kind: Any, path: KeyPath, origin: str) -> str:
     section = section_of(kind)
-    hint = _nearest(path[-1], section.model_fields) if section else ""
+    hint = nearest(path[-1], section.model_fields) if section else ""
     return f"{where((*path[:-1], _shown_key(path[-1])))}: unknown key{hint} ({origin})"
 
 
@@ -408,9 +424,3 @@ def _nearest_variable(name: str) -> str:
     collapsed = {variable.replace("__", "_"): variable for variable in known}
     close = difflib.get_close_matches(name, collapsed, n=1, cutoff=0.8)
     return f"; did you mean {collapsed[close[0]]}?" if close else ""
-
-
-def _nearest(name: str, known: Iterable[str]) -> str:
-    known = list(known)
-    close = difflib.get_close_matches(name, known, n=1)
-    return f"; did you mean {close[0]}?" if close else f"; there are {', '.join(known)}"

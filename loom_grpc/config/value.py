@@ -15,17 +15,22 @@ _ADDRESS: Final = re.compile(r"unix:\S+|(?:\[[0-9A-Fa-f:.]+\]|[^\s:/\[\]]+):(\d{
 _HEADER: Final = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+")  # RFC 9110, 5.1
 _NAME: Final = re.compile(r"[a-z0-9][a-z0-9_-]*")
 _ORIGIN: Final = re.compile(r"\*|[a-z][a-z0-9+.-]*://[^\s/]+")
+_ACCOUNT_ID: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._@-]{0,127}")
+_VAULT: Final = re.compile(r"[^\s/#]+(?:/[^\s/#]+)+#[^\s#]+")
 _VARIABLE: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 
 
-def split_reference(reference: str) -> tuple[Literal["env", "file", "literal"], str]:
+def split_reference(reference: str) -> tuple[Literal["env", "file", "vault", "literal"], str]:
     """Splits a secret reference into where the secret is and the variable's name, the path or the secret itself.
 
-    Raises `ValueError` when the reference cannot be followed.
+    In Vault the path is the KV engine's mount and the secret's path, and after `#` follows the field. Raises `ValueError` when the
+    reference cannot be followed.
     """
     source, _, rest = reference.partition(":")
     if source == "vault":
-        raise ValueError("vault references are not available in this version; use env:NAME or file:/path")
+        if not _VAULT.fullmatch(rest) or not rest.isprintable():
+            raise ValueError("must have mount/path#field after vault:, such as vault:secret/openai#api_key")
+        return "vault", rest
     if source == "env":
         if not _VARIABLE.fullmatch(rest):
             raise ValueError("must have the name of an environment variable after env:")
@@ -60,6 +65,13 @@ def _name(value: str) -> str:
     return value
 
 
+def account_id(value: str) -> str:
+    """Returns the value if it can be an account's id; raises `ValueError`."""
+    if not _ACCOUNT_ID.fullmatch(value):
+        raise ValueError("must be letters, digits and . _ - @, beginning with a letter or a digit, at most 128")
+    return value
+
+
 def _name_or_nothing(value: str) -> str:
     return value and _name(value)
 
@@ -78,9 +90,13 @@ def _origin(value: str) -> str:
 
 
 def _url(value: str) -> str:
+    return _endpoint(value).rstrip("/")
+
+
+def _endpoint(value: str) -> str:
     if value and not _is_plain_url(value):
         raise ValueError("must be an http:// or https:// address with no user name, query or fragment")
-    return value.rstrip("/")
+    return value
 
 
 def _is_plain_url(value: str) -> bool:
@@ -114,8 +130,12 @@ def _header_value(value: str) -> str:
 Text = Annotated[str, AfterValidator(_text)]
 Name = Annotated[str, AfterValidator(_name)]
 NameOrNothing = Annotated[str, AfterValidator(_name_or_nothing)]
+AccountId = Annotated[str, AfterValidator(account_id)]
 Address = Annotated[str, AfterValidator(_address)]
 Url = Annotated[str, AfterValidator(_url)]
+"""An address to which paths are added."""
+Endpoint = Annotated[str, AfterValidator(_endpoint)]
+"""An address that is used as it is."""
 Origin = Annotated[str, AfterValidator(_origin)]
 HeaderName = Annotated[str, AfterValidator(_header_name)]
 HeaderValue = Annotated[str, AfterValidator(_header_value)]

@@ -4,9 +4,22 @@ from pathlib import Path
 
 from pydantic import SecretStr
 
-from loom_grpc.config import Config, Loaded, ProviderConfig, TelemetryConfig, effective, reference_markdown
-from loom_grpc.config.schema import dotted, leaves
+from loom_grpc.config import (
+    AccountConfig,
+    AdminConfig,
+    Config,
+    CredentialsConfig,
+    DatabaseConfig,
+    Loaded,
+    OAuthConfig,
+    ProviderConfig,
+    TelemetryConfig,
+    VaultConfig,
+    effective,
+    reference_markdown,
+)
 from loom_grpc.config.source import VARIABLES
+from loom_grpc.config.tree import dotted, leaves
 
 
 def test_the_page_is_in_step_with_the_code() -> None:
@@ -51,9 +64,8 @@ def test_effective_values_come_with_their_origins_and_without_secrets() -> None:
 
     assert shown.keys() == origins.keys()
     assert shown["workers"] == ("1", "flag --workers")
-    assert {
-        path: shown[path][0] for path in shown if path.endswith(("key", "token", "_token_s", "headers.authorization"))
-    } == {
+    names = ("key", "token", "_token_s", "headers.authorization")
+    assert {path: text for path, (text, _) in shown.items() if path.endswith(names) and text != "null"} == {
         "providers.p.api_key": "[REDACTED]",
         "providers.p.access_token": "env:TOKEN",
         "providers.p.headers.x-key": "[REDACTED]",
@@ -62,3 +74,44 @@ def test_effective_values_come_with_their_origins_and_without_secrets() -> None:
         "telemetry.otlp_headers.authorization": "[REDACTED]",
     }
     assert (shown["providers.p.models"][0], shown["grpc.tls"][0]) == ('["a", "b"]', "null")
+
+
+def test_secrets_of_accounts_logins_vault_and_the_database_are_masked() -> None:
+    oauth = OAuthConfig(
+        client_secret=SecretStr("s3"),
+        token_headers={"x-a": "s3"},
+        headers={"x-b": "s3"},
+        authorize_params={"p": "shown"},
+    )
+    accounts = {"a": AccountConfig(api_key=SecretStr("s3")), "headers": AccountConfig(oauth=oauth)}
+    config = Config(
+        providers={"headers": ProviderConfig(accounts=accounts, oauth=oauth)},
+        credentials=CredentialsConfig(encryption_key=SecretStr("s3"), file=Path("/shown")),
+        database=DatabaseConfig(url=SecretStr("postgresql://u:s3@h/d")),
+        vault=VaultConfig(token=SecretStr("s3"), secret_id=SecretStr("env:SHOWN"), role_id="shown"),
+        admin=AdminConfig(api_key=SecretStr("s3")),
+    )
+    origins = {dotted(path): "default" for path, _ in leaves(config)}
+
+    shown = {path: text for path, text, _ in effective(Loaded(config, origins))}
+
+    assert "s3" not in "".join(shown.values())
+    assert [path for path, text in shown.items() if text == "[REDACTED]"] == [
+        "providers.headers.accounts.a.api_key",
+        "providers.headers.accounts.headers.oauth.client_secret",
+        "providers.headers.accounts.headers.oauth.token_headers.x-a",
+        "providers.headers.accounts.headers.oauth.headers.x-b",
+        "providers.headers.oauth.client_secret",
+        "providers.headers.oauth.token_headers.x-a",
+        "providers.headers.oauth.headers.x-b",
+        "credentials.encryption_key",
+        "database.url",
+        "vault.token",
+        "admin.api_key",
+    ]
+    assert (shown["vault.secret_id"], shown["vault.role_id"], shown["credentials.file"]) == (
+        "env:SHOWN",
+        "shown",
+        "/shown",
+    )
+    assert shown["providers.headers.accounts.a.oauth"] == "null"

@@ -4,17 +4,20 @@ import pytest
 from pydantic import SecretStr, ValidationError
 
 from loom_grpc.config import (
+    AccountConfig,
     Config,
     ConfigError,
     CorsConfig,
     GrpcConfig,
     HttpConfig,
+    OAuthConfig,
     ProviderConfig,
     RetryConfig,
     TlsConfig,
     check_exposure,
+    oauth_of,
 )
-from loom_grpc.config.schema import dotted, leaves, where
+from loom_grpc.config.tree import dotted, leaves, where
 
 
 def test_the_defaults_are_those_of_the_contract() -> None:
@@ -50,6 +53,49 @@ def test_credentials_of_a_provider_do_not_show() -> None:
     provider = ProviderConfig(
         api_key=SecretStr("sk-one"), access_token=SecretStr("sk-two"), headers={"authorization": "sk-three"}
     )
+
+    assert "sk-" not in f"{provider} {provider!r}"
+
+
+WHOLE = OAuthConfig(
+    authorize_url="https://login.example/authorize",
+    token_url="https://login.example/token/",
+    client_id="ours",
+    redirect_uri="https://us.example/done",
+    scopes=["all"],
+    headers={"x-beta": "one"},
+)
+
+
+def test_an_account_logs_in_as_it_says_itself_and_else_as_its_provider_says() -> None:
+    provider = ProviderConfig(oauth=WHOLE)
+    own = OAuthConfig(client_id="theirs", scopes=[], headers={"x-beta": "two"})
+
+    assert oauth_of(provider, AccountConfig(oauth=own)) == WHOLE.model_copy(
+        update={"client_id": "theirs", "scopes": [], "headers": {"x-beta": "two"}}
+    )
+    assert oauth_of(provider, AccountConfig(oauth=OAuthConfig())) == WHOLE
+    assert oauth_of(ProviderConfig(), AccountConfig(oauth=own)) == own
+
+
+def test_an_account_with_a_key_does_not_log_in() -> None:
+    assert oauth_of(ProviderConfig(oauth=WHOLE), AccountConfig(api_key=SecretStr("k"))) is None
+
+
+def test_accounts_that_are_added_later_log_in_where_the_provider_says_all_that_is_needed() -> None:
+    part = WHOLE.model_copy(update={"client_id": ""})
+
+    assert oauth_of(ProviderConfig(oauth=WHOLE)) == WHOLE
+    assert (oauth_of(ProviderConfig(oauth=part)), oauth_of(ProviderConfig())) == (None, None)
+
+
+def test_an_address_of_a_login_keeps_the_slash_at_its_end() -> None:
+    assert WHOLE.token_url == "https://login.example/token/"
+
+
+def test_credentials_of_accounts_do_not_show() -> None:
+    oauth = OAuthConfig(client_secret=SecretStr("sk-1"), headers={"a": "sk-2"}, token_headers={"b": "sk-3"})
+    provider = ProviderConfig(accounts={"a": AccountConfig(api_key=SecretStr("sk-4")), "b": AccountConfig(oauth=oauth)})
 
     assert "sk-" not in f"{provider} {provider!r}"
 

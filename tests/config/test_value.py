@@ -8,6 +8,8 @@ from pydantic import TypeAdapter, ValidationError
 from loom_grpc.config import value as values
 from loom_grpc.config.value import masked, split_reference
 
+_NO_PLACE_IN_VAULT = "must have mount/path#field after vault:, such as vault:secret/openai#api_key"
+
 
 def accepted(kind: Any, value: object) -> bool:
     try:
@@ -84,6 +86,7 @@ def test_only_a_pause_may_be_zero() -> None:
     [
         ("env:OPENAI_API_KEY", ("env", "OPENAI_API_KEY")),
         ("file:/run/secrets/key", ("file", "/run/secrets/key")),
+        ("vault:kv/llm/openai#api_key", ("vault", "kv/llm/openai#api_key")),
         ("sk-abc", ("literal", "sk-abc")),
         ("a:b", ("literal", "a:b")),
         ("", ("literal", "")),
@@ -96,7 +99,12 @@ def test_a_reference_says_where_the_secret_is(reference: str, parts: tuple[str, 
 @pytest.mark.parametrize(
     ("reference", "message"),
     [
-        ("vault:kv/x", "vault references are not available in this version; use env:NAME or file:/path"),
+        ("vault:kv/x", _NO_PLACE_IN_VAULT),
+        ("vault:kv#key", _NO_PLACE_IN_VAULT),
+        ("vault:/kv/x#key", _NO_PLACE_IN_VAULT),
+        ("vault:kv/x/#key", _NO_PLACE_IN_VAULT),
+        ("vault:kv/x#", _NO_PLACE_IN_VAULT),
+        ("vault:kv/x\0#key", _NO_PLACE_IN_VAULT),
         ("env:", "must have the name of an environment variable after env:"),
         ("env:sk-abc", "must have the name of an environment variable after env:"),
         ("file:", "must have the path of a file after file:"),
@@ -111,6 +119,6 @@ def test_a_reference_that_leads_nowhere_is_refused_without_repeating_it(referenc
 
 
 def test_masking_shows_the_place_of_a_secret_but_not_the_secret() -> None:
-    shown = [masked(reference) for reference in ("env:NAME", "file:/key", "sk-abc")]
+    shown = [masked(reference) for reference in ("env:NAME", "file:/key", "vault:kv/x#key", "sk-abc")]
 
-    assert shown == ["env:NAME", "file:/key", "[REDACTED]"]
+    assert shown == ["env:NAME", "file:/key", "vault:kv/x#key", "[REDACTED]"]

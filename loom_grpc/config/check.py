@@ -1,0 +1,166 @@
+"""What no key can tell by itself: whether the keys of a configuration fit together."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Mapping
+from typing import Final
+
+from loom_grpc.config.error import nearest
+from loom_grpc.config.schema import AccountConfig, Config, OAuthConfig, ProviderConfig, oauth_of, unset_oauth
+from loom_grpc.config.tree import KeyPath, dotted, references
+from loom_grpc.config.value import split_reference
+
+Finding = tuple[KeyPath, str]
+"""Where something is wrong, and what."""
+
+_DATABASES: Final = ("sqlite:///", "postgresql://", "postgres://")
+_NO_ENCRYPTION_KEY: Final = (
+    "needs credentials.encryption_key, because credentials in a database are encrypted; "
+    "`loom-grpc encryption-key` prints one"
+)
+_LOGINS: Final = {"token": ("token",), "approle": ("role_id", "secret_id"), "kubernetes": ("role",)}
+"""What each way to log in at Vault needs."""
+_BEFORE_VAULT: Final = (("vault",), ("database", "url"), ("telemetry", "otlp_headers"))
+"""What is needed before Vault can be asked, or without it."""
+_SHORTEST_ADMIN_KEY: Final = 16
+
+
+def problems_of(config: Config, environ: Mapping[str, str], registry: Collection[str]) -> Iterator[Finding]:
+    """Yields what keeps a configuration from being used; `registry` names the providers that need no `dialect`."""
+    yield from _unknown_providers(config, registry)
+    yield from _unknown_targets(config)
+    for name, provider in config.providers.items():
+        if provider.enabled:
+            yield from _provider_problems(("providers", name), provider)
+    yield from _database_problems(config, environ)
+    yield from _vault_problems(config)
+    yield from _unset_variables(config, environ)
+
+
+def warnings_of(config: Config, environ: Mapping[str, str]) -> Iterator[Finding]:
+    """Yields what can be used and is probably not meant so."""
+    admin_key = _text_of(config.admin.api_key.get_secret_value(), environ) if config.admin.api_key is not None else ""
+    if 0 < len(admin_key) < _SHORTEST_ADMIN_KEY:
+        yield (
+            ("admin", "api_key"),
+            f"has fewer than {_SHORTEST_ADMIN_KEY} characters and may be guessed; use a longer one",
+        )
+    for name, provider in config.providers.items():
+        for at, oauth in _logins(("providers", name), provider):
+            if oauth.client_secret is not None and oauth.client_auth == "none":
+                yield (
+                    (*at, "client_secret"),
+                    "is not shown to anybody while client_auth is none; set it to post or basic",
+                )
+
+
+def _unknown_providers(config: Config, registry: Collection[str]) -> Iterator[Finding]:
+    for name, provider in config.providers.items() if registry else ():
+        if provider.dialect and provider.dialect not in registry:
+            yield ("providers", name, "dialect"), f"unknown provider{nearest(provider.dialect, registry)}"
+        elif not provider.dialect and name not in registry:
+            hint = nearest(name, registry)
+            yield ("providers", name), f"unknown provider, and no dialect says how it speaks{hint}"
+
+
+def _unknown_targets(config: Config) -> Iterator[Finding]:
+    on = [name for name, provider in config.providers.items() if provider.enabled]
+    if config.default_provider and config.default_provider not in on:
+        yield ("default_provider",), f"is not a provider that is on; those are {', '.join(on)}"
+    for alias, target in config.aliases.items():
+        name, _, model = target.partition("/")
+        if name not in on or not model:
+            yield ("aliases", alias), f"must be provider/model, the provider one of {', '.join(on)}"
+
+
+def _provider_problems(at: KeyPath, provider: ProviderConfig) -> Iterator[Finding]:
+    own = [key for key in ("api_key", "access_token", "credentials_file") if getattr(provider, key) is not None]
+    for key in own if provider.accounts else ():
+        yield (*at, key), "is not used beside accounts; leave it out, or make an account of it"
+    if {"access_token", "credentials_file"} <= {*own}:
+        yield (*at, "access_token"), "is not used beside credentials_file; keep one of them"
+    for id_, account in provider.accounts.items():
+        yield from _account_problems((*at, "accounts", id_), account)
+    yield from _google_problems(at, provider)
+    for path, oauth in _logins(at, provider):
+        yield from _oauth_problems(path, oauth, (*at, "oauth"))
+
+
+def _account_problems(at: KeyPath, account: AccountConfig) -> Iterator[Finding]:
+    shown = [key for key in AccountConfig.model_fields if getattr(account, key) is not None]
+    if not shown:
+        yield at, f"must have one of {', '.join(AccountConfig.model_fields)}"
+    elif len(shown) > 1:
+        yield at, f"has {' and '.join(shown)}; an account has one of them"
+
+
+def _google_problems(at: KeyPath, provider: ProviderConfig) -> Iterator[Finding]:
+    if (provider.dialect or at[-1]) == "vertex":
+        return
+    files = {at: provider.credentials_file}
+    files |= {(*at, "accounts", id_): account.credentials_file for id_, account in provider.accounts.items()}
+    for path, file in files.items():
+        if file is not None:
+            yield (*path, "credentials_file"), "is for Vertex AI only; set api_key, or the dialect vertex"
+
+
+def _logins(at: KeyPath, provider: ProviderConfig) -> Iterator[tuple[KeyPath, OAuthConfig]]:
+    """Yields the settings by which accounts log in; those of the provider alone where no account completes them."""
+    own = False
+    for id_, account in provider.accounts.items():
+        if account.oauth is not None and (oauth := oauth_of(provider, account)) is not None:
+            own = True
+            yield (*at, "accounts", id_, "oauth"), oauth
+    if provider.oauth is not None and not own:
+        yield (*at, "oauth"), provider.oauth
+
+
+def _oauth_problems(at: KeyPath, oauth: OAuthConfig, common: KeyPath) -> Iterator[Finding]:
+    place = "must be set" if at == common else f"must be set here or in {dotted(common)}"
+    for key in unset_oauth(oauth):
+        yield (*at, key), place
+    if oauth.client_auth != "none" and oauth.client_secret is None:
+        yield (*at, "client_secret"), f"{place}, because client_auth is {oauth.client_auth}"
+
+
+def _database_problems(config: Config, environ: Mapping[str, str]) -> Iterator[Finding]:
+    if config.database.url is None:
+        return
+    url = _text_of(config.database.url.get_secret_value(), environ)
+    if url and not url.startswith(_DATABASES):
+        yield ("database", "url"), f"must begin with one of {', '.join(_DATABASES)}"
+    if config.credentials.encryption_key is None:
+        yield ("database", "url"), _NO_ENCRYPTION_KEY
+
+
+def _vault_problems(config: Config) -> Iterator[Finding]:
+    used = False
+    for path, source, _ in _references(config):
+        if source == "vault":
+            used = True
+            if any(path[: len(early)] == early for early in _BEFORE_VAULT):
+                yield path, "cannot be in Vault; use env:NAME or file:/path"
+            elif not config.vault.address:
+                yield path, "is in Vault, but vault.address (or VAULT_ADDR) is not set"
+    # An address and a token may lie in the environment for other programs.
+    for key in _LOGINS[config.vault.auth] if used or config.vault.auth != "token" else ():
+        if not getattr(config.vault, key):
+            yield ("vault", key), f"must be set, because vault.auth is {config.vault.auth}"
+
+
+def _unset_variables(config: Config, environ: Mapping[str, str]) -> Iterator[Finding]:
+    for path, source, rest in _references(config):
+        if source == "env" and not environ.get(rest):
+            yield path, f"the environment variable {rest} is not set; set it or change the key"
+
+
+def _references(config: Config) -> Iterator[tuple[KeyPath, str, str]]:
+    for path, reference in references(config):
+        if path[0] != "providers" or config.providers[path[1]].enabled:
+            yield path, *split_reference(reference)
+
+
+def _text_of(reference: str, environ: Mapping[str, str]) -> str:
+    """Returns a secret as far as it is known without reading a file or asking anybody."""
+    source, rest = split_reference(reference)
+    return {"literal": rest, "env": environ.get(rest, "")}.get(source, "")

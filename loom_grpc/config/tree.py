@@ -1,0 +1,97 @@
+"""Walking over the tree of sections and keys, and naming places in it."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Iterator
+from typing import Any, Final, get_args, get_origin
+
+from pydantic import SecretStr
+
+from loom_grpc.config.schema import Config, Headers, Section
+from loom_grpc.config.value import HeaderName
+
+KeyPath = tuple[str, ...]
+"""Where a value is in the tree, such as `("providers", "openai", "base_url")`."""
+
+# A place's kind is the type that the sections give it. These walk the tree of kinds.
+
+
+def is_leaf(kind: Any) -> bool:
+    """Tells whether a place holds a value rather than further keys."""
+    return section_of(kind) is None and get_origin(kind) is not dict
+
+
+def section_of(kind: Any) -> type[Section] | None:
+    """Returns the section that a place holds, be it optional or not."""
+    parts = () if get_origin(kind) is dict else (kind, *get_args(kind))
+    return next((part for part in parts if isinstance(part, type) and issubclass(part, Section)), None)
+
+
+def child(kind: Any, key: str) -> Any:
+    """Returns the kind of what is under a key, or None when there is no such key."""
+    if get_origin(kind) is dict:
+        return get_args(kind)[1]
+    section = section_of(kind)
+    found = section.model_fields.get(key) if section else None
+    return found.annotation if found else None
+
+
+def leaves(value: Any, kind: Any = Config, path: KeyPath = ()) -> Iterator[tuple[KeyPath, Any]]:
+    """Walks over all values below a place, in the order of the sections."""
+    if isinstance(value, Section):
+        inner = [(name, getattr(value, name)) for name in type(value).model_fields]
+    elif isinstance(value, dict) and value and not is_leaf(kind):
+        inner = list(value.items())
+    else:
+        yield path, value
+        return
+    for key, below in inner:
+        yield from leaves(below, child(kind, key), (*path, key))
+
+
+def kind_of(path: KeyPath) -> Any:
+    """Returns the kind of a place, or None when there is no such place."""
+    return functools.reduce(child, path, Config)
+
+
+def names_headers(kind: Any) -> bool:
+    """Tells whether the keys of a place are names of headers."""
+    return get_origin(kind) is dict and get_args(kind)[0] == HeaderName
+
+
+def holds_secret(kind: Any) -> bool:
+    """Tells whether a place holds a secret reference and nothing else."""
+    return is_leaf(kind) and (kind is SecretStr or any(map(holds_secret, get_args(kind))))
+
+
+def references(config: Config) -> Iterator[tuple[KeyPath, str]]:
+    """Walks over all secret references, and over the headers, which may be some."""
+    for path, value in leaves(config):
+        if (reference := reference_at(path, value)) is not None:
+            yield path, reference
+
+
+def reference_at(path: KeyPath, value: Any) -> str | None:
+    """Returns a value as a secret reference, or None when it is not in the place of one."""
+    if isinstance(value, SecretStr):
+        return value.get_secret_value()
+    return str(value) if kind_of(path[:-1]) == Headers else None
+
+
+def dotted(path: KeyPath) -> str:
+    """Writes a path as people do."""
+    return ".".join(path)
+
+
+_LONGEST_KEY: Final = 40
+
+
+def where(path: KeyPath) -> str:
+    """Writes a path for an error, where a key may be a value that lost its way: long ones are not repeated."""
+    return dotted(tuple(key if len(key) <= _LONGEST_KEY and key.isprintable() else unnamed(key) for key in path))
+
+
+def unnamed(key: str) -> str:
+    """Speaks of a key without repeating it."""
+    return f"(a key of {len(key)} characters)"
