@@ -16,9 +16,9 @@ Send = Callable[[LlmEvent], Awaitable[object]]
 class Call:
     """One request and what the stages find out about it.
 
-    The edge makes the call; the router fills in `provider` and `model`; the retry loop counts `attempt` and sets `expires`; the
-    driver sets `responded` before the first event leaves and adds up `upstream_s`. Times are seconds, and points in time are on the
-    event loop's clock.
+    The edge makes the call; the router fills in `provider` and `model`; the retry loop sets `expires`; the pool sets `account` and
+    counts `attempt` and `refusals`; the driver sets `responded` before the first event leaves and adds up `upstream_s`. Times are
+    seconds, and points in time are on the event loop's clock.
     """
 
     request: LlmRequest
@@ -29,7 +29,11 @@ class Call:
     metadata: Mapping[str, str] = field(default_factory=dict)
     provider: str = ""
     model: str = ""
+    account: str = ""
+    """The id of the account that is or was asked last; empty for a provider's plain key."""
     attempt: int = 0
+    refusals: int = 0
+    """How many of the attempts ended because an account's quota was used up or its credential refused."""
     expires: float = math.inf
     """When the provider's own limit for the whole call or the caller's deadline is reached."""
     responded: bool = False

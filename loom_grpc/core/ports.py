@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import AsyncGenerator
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Literal, Protocol
 
 from loom_grpc.core.call import Call, Send
+from loom_grpc.v1.admin_service_pb2 import Account, PoolHealth, StartLoginResponse, WatchHealthResponse
 from loom_grpc.v1.llm_service_pb2 import CountTokensResponse, Model
 
 
@@ -17,8 +19,41 @@ class ProviderState:
     title: str
     """The provider's name for people, such as `Z.ai`."""
     configured: bool
-    healthy: bool = True
+    status: Literal["healthy", "degraded", "unhealthy"] = "healthy"
     error: str = ""
+    mode: Literal["api_key", "api_key_pool", "oauth_pool"] = "api_key"
+    """Whether the provider is asked with one key, or with a pool of accounts, of which some may be OAuth accounts."""
+    pool: PoolHealth | None = None
+    """The pool, where it is one."""
+
+
+class Admin(Protocol):
+    """What an operator may do. Raises `LlmError`: ACCOUNT_NOT_FOUND, ACCOUNT_EXISTS, INVALID_REQUEST, PROVIDER_NOT_CONFIGURED,
+    STORAGE_UNAVAILABLE, and what is said below. No answer holds a secret."""
+
+    async def list_accounts(self, provider: str = "") -> list[Account]:
+        """Returns the accounts of one provider or of all."""
+
+    async def add_account(self, provider: str, id: str, api_key: str) -> Account:
+        """Keeps a new account and lets it be asked; an empty id makes one up."""
+
+    async def remove_account(self, provider: str, id: str) -> None:
+        """Forgets an account; INVALID_REQUEST for one of the configuration."""
+
+    async def enable_account(self, provider: str, id: str) -> Account:
+        """Lets an account be asked again."""
+
+    async def disable_account(self, provider: str, id: str) -> Account:
+        """Keeps an account from being asked until it is enabled."""
+
+    async def start_login(self, provider: str, account_id: str = "") -> StartLoginResponse:
+        """Begins an OAuth login; INVALID_REQUEST where the configuration does not say how."""
+
+    async def finish_login(self, provider: str, code: str, state: str) -> Account:
+        """Ends an OAuth login; LOGIN_STATE_INVALID, LOGIN_EXCHANGE_FAILED. Whatever comes of it, the login cannot be used again."""
+
+    def watch_health(self, provider: str = "") -> AsyncGenerator[WatchHealthResponse, None]:
+        """Yields how all accounts fare, at once and after every change."""
 
 
 class Gateway(Protocol):
@@ -35,3 +70,6 @@ class Gateway(Protocol):
 
     async def providers(self) -> list[ProviderState]:
         """Returns every provider that the contract knows by name or that is configured."""
+
+    def admin(self, key: str) -> Admin:
+        """Lets whoever shows the admin key in; raises `LlmError` (UNAUTHENTICATED, PERMISSION_DENIED where no key is configured)."""

@@ -40,7 +40,7 @@ class RetryPolicy:
 
 
 class Retry:
-    """A handler that asks the handler behind it up to `max_attempts` times, never after the first event."""
+    """A handler that asks the handler behind it again, until there were `max_attempts` attempts; never after the first event."""
 
     def __init__(
         self,
@@ -64,7 +64,6 @@ class Retry:
         now = asyncio.get_running_loop().time
         call.expires = min(call.deadline, now() + self._policy.total_s)
         while True:
-            call.attempt += 1
             try:
                 return await self._handler(call, send)
             except LlmError as error:
@@ -78,4 +77,6 @@ class Retry:
     def _delay(self, call: Call, error: LlmError) -> float | None:
         if call.responded or not self._retryable(error):
             return None
-        return self._policy.delay(call.attempt, error.retry_after, self._chance())
+        # The pool may have asked several accounts, or none, because all of them have to pause.
+        attempts = max(1, call.attempt - call.refusals)
+        return self._policy.delay(attempts, error.retry_after, self._chance())

@@ -29,13 +29,14 @@ Step = LlmError | LlmEvent
 
 
 class Provider:
-    """Fails or answers as told, attempt by attempt; the last step goes on for all that follow."""
+    """Fails or answers as told, attempt by attempt, which it counts as a pool does; the last step goes on for all that follow."""
 
     def __init__(self, *attempts: list[Step]) -> None:
         self.attempts = list(attempts)
         self.asked: list[int] = []
 
     async def __call__(self, call: Call, send: Send) -> None:
+        call.attempt += 1
         self.asked.append(call.attempt)
         for step in self.attempts.pop(0) if len(self.attempts) > 1 else self.attempts[0]:
             if isinstance(step, LlmError):
@@ -49,6 +50,9 @@ class Pauses(list[float]):
 
     async def __call__(self, delay: float) -> None:
         self.append(delay)
+
+
+async def ignore(event: LlmEvent) -> None: ...
 
 
 def new_call(deadline: float = math.inf) -> Call:
@@ -195,6 +199,71 @@ async def test_the_time_of_waiting_is_the_provider_s_not_ours() -> None:
     assert call.upstream_s == 1.5
 
 
+@pytest.mark.parametrize(("refusals", "asked"), [(0, [1, 2, 3]), (1, [1, 2, 3, 4]), (4, [1, 2, 3, 4, 5, 6, 7])])
+async def test_attempts_that_were_refused_do_not_count(refusals: int, asked: list[int]) -> None:
+    provider, call = Provider([DOWN]), new_call()
+    call.refusals = refusals
+
+    assert await failure(provider, call) is DOWN
+    assert provider.asked == asked
+
+
+async def test_accounts_that_were_asked_within_one_attempt_count_and_lengthen_the_pause() -> None:
+    attempts: list[int] = []
+
+    async def pool(call: Call, send: Send) -> None:
+        call.attempt += 2
+        attempts.append(call.attempt)
+        raise DOWN
+
+    pauses = Pauses()
+    retry = Retry(
+        pool,
+        RetryPolicy(max_attempts=5, jitter=False),
+        retryable=lambda _: True,
+        on_retry=lambda *_: None,
+        sleep=pauses,
+    )
+    with pytest.raises(LlmError):
+        await retry(new_call(), ignore)
+
+    assert (attempts, pauses) == ([2, 4, 6], [1.0, 4.0])
+
+
+@pytest.mark.parametrize(("retry_after", "pause"), [(2.0, 2.0), (0.1, 0.5)])
+async def test_a_pool_that_asked_nobody_is_waited_for(retry_after: float, pause: float) -> None:
+    paused = LlmError(PROVIDER_RATE_LIMITED, "Paused.", retry_after=retry_after)
+    answers: list[LlmError | None] = [paused] * 5 + [None]
+
+    async def pool(call: Call, send: Send) -> None:
+        if (error := answers.pop(0)) is not None:
+            raise error
+        call.attempt += 1
+
+    pauses = Pauses()
+    policy = RetryPolicy(jitter=False)
+    retry = Retry(pool, policy, retryable=lambda _: True, on_retry=lambda *_: None, sleep=pauses)
+    call = new_call()
+    await retry(call, ignore)
+
+    assert (call.attempt, pauses) == (1, [pause] * 5)
+
+
+async def test_a_pool_that_asked_nobody_is_not_waited_for_where_nothing_is_to_be_tried_again() -> None:
+    paused = LlmError(PROVIDER_RATE_LIMITED, "Paused.", retry_after=2.0)
+
+    async def pool(call: Call, send: Send) -> None:
+        raise paused
+
+    pauses = Pauses()
+    policy = RetryPolicy(max_attempts=1)
+    retry = Retry(pool, policy, retryable=lambda _: True, on_retry=lambda *_: None, sleep=pauses)
+    with pytest.raises(LlmError) as caught:
+        await retry(new_call(), ignore)
+
+    assert (caught.value, pauses) == (paused, [])
+
+
 async def test_a_cancelled_wait_ends_at_once_and_asks_nobody() -> None:
     provider = Provider([DOWN], [DONE])
     waiting = asyncio.Event()
@@ -219,6 +288,7 @@ async def test_a_cancellation_is_no_failure_to_try_again() -> None:
     attempts: list[int] = []
 
     async def provider(call: Call, send: Send) -> None:
+        call.attempt += 1
         attempts.append(call.attempt)
         raise asyncio.CancelledError
 
