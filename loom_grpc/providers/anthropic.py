@@ -24,8 +24,9 @@ from loom_grpc.core.exact import dumps
 from loom_grpc.core.request import merge, options
 from loom_grpc.core.sse import BodyFramer, SseFramer
 from loom_grpc.providers.anthropic_request import NAME, add_settings, prompt_body
-from loom_grpc.providers.classify import Reason, by_status, json_object, provider_error, retry_after
+from loom_grpc.providers.classify import Reason, by_status, json_object, provider_error
 from loom_grpc.providers.dialect import HttpRequest, framer_of, read_count, read_models
+from loom_grpc.providers.wait import NO_HEADERS, wait_of
 from loom_grpc.v1.llm_service_pb2 import (
     STOP_REASON_CONTENT_FILTER,
     STOP_REASON_LENGTH,
@@ -65,10 +66,12 @@ _ERRORS: Final[dict[str, Reason]] = {
 }
 """By `error.type` (platform.claude.com/docs/en/api/errors, seen 2026-11-21)."""
 
-_QUOTA_CODES: Final = frozenset({"1113", "1308", "1310"})
+_QUOTA_CODES: Final = frozenset({"1113", "1308", "1310", *map(str, range(1316, 1322))})
 """Z.ai answers in this dialect too and wraps these codes, no balance and used-up plans, as `rate_limit_error`."""
 _QUOTA_WORDS: Final = ("5-hour", "5 hour", "rolling window", "usage limit", "credit balance")
-"""The wording of a used-up plan or balance, where the type says only `rate_limit_error` or `invalid_request_error`."""
+"""The wording of a used-up plan or balance, where the type says only `rate_limit_error`."""
+_UNPAID_WORDS: Final = ("your credit balance", "you have reached your specified")
+"""How a message begins that tells of a balance or a spending limit as `invalid_request_error`."""
 
 _STATUSES: Final = {"invalid_request_error": 400, "not_found_error": 404}
 """The statuses that stand for types whose meaning depends on the words; they are missing inside a stream."""
@@ -110,9 +113,7 @@ class Anthropic:
         """Classifies by the error's type, then by status; the unified-limit headers tell a used-up plan from a burst."""
         error = json_object(body).get("error")
         error = error if isinstance(error, dict) else {"message": body[:500].decode("utf-8", "replace")}
-        rejected = headers.get("anthropic-ratelimit-unified-status") == "rejected"
-        wait = retry_after(headers) if status in (429, 503, 529) else None
-        return _error(error, status=status, quota=rejected, wait=wait)
+        return _error(error, status=status, headers=headers)
 
     def encode_count(self, call: Call) -> HttpRequest | None:
         """Writes a request to count the tokens of the prompt."""
@@ -310,16 +311,27 @@ def _citation(citation: dict[str, Any]) -> Citation:
     )
 
 
-def _error(
-    error: dict[str, Any], *, status: int | None = None, quota: bool = False, wait: float | None = None
-) -> LlmError:
+def _error(error: dict[str, Any], *, status: int | None = None, headers: Mapping[str, str] = NO_HEADERS) -> LlmError:
     kind, code, words = str(error.get("type") or ""), str(error.get("code") or ""), str(error.get("message") or "")
     reason = _ERRORS.get(kind) or by_status(status or _STATUSES.get(kind, 500), words)
     if status == 413:
         reason = INVALID_REQUEST
-    limited = reason in (PROVIDER_RATE_LIMITED, INVALID_REQUEST)
-    if limited and (quota or code in _QUOTA_CODES or any(phrase in words.lower() for phrase in _QUOTA_WORDS)):
+    if _is_used_up(reason, code, words, headers):
         reason = PROVIDER_QUOTA_EXCEEDED
     if reason == INVALID_REQUEST and "content filtering policy" in words.lower():
         reason = CONTENT_BLOCKED
-    return provider_error(reason, words, status=status, code=code or kind, retry_after=wait)
+    return provider_error(reason, words, status=status, code=code or kind, retry_after=wait_of(headers, reason, words))
+
+
+def _is_used_up(reason: Reason, code: str, words: str, headers: Mapping[str, str]) -> bool:
+    """Tells a used-up plan or balance from a burst and from a wrong request.
+
+    A wrong request's message may repeat the caller's own words, which must not be taken for the provider's.
+    """
+    if reason == INVALID_REQUEST:
+        return words.lower().startswith(_UNPAID_WORDS)
+    if reason != PROVIDER_RATE_LIMITED:
+        return False
+    if headers.get("anthropic-ratelimit-unified-status") == "rejected" or code in _QUOTA_CODES:
+        return True
+    return any(phrase in words.lower() for phrase in _QUOTA_WORDS)

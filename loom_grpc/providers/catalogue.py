@@ -9,8 +9,8 @@ from typing import Final
 
 from loom_grpc.core.call import Call
 from loom_grpc.core.errors import LlmError
+from loom_grpc.core.pool import Pool
 from loom_grpc.core.router import Target
-from loom_grpc.providers.upstream import Upstream
 from loom_grpc.v1.llm_service_pb2 import LlmRequest, Model
 
 _FRESH_S: Final = 300.0
@@ -23,7 +23,7 @@ _FAILED_S: Final = 15.0
 class Shelf:
     """A provider's models, and until when on the event loop's clock they need not be asked for again."""
 
-    upstream: Upstream
+    pool: Pool
     target: Target
     configured: list[str]
     models: dict[str, Model] = field(default_factory=dict)
@@ -66,7 +66,7 @@ class Catalogue:
             return
         call = Call(LlmRequest(), stream=False, request_id=f"models-{provider}", provider=provider)
         try:
-            models = await shelf.upstream.models(call)
+            models = await shelf.pool.ask(call, lambda account: account.inquiry.models(call), lenient=True)
         except LlmError as error:
             shelf.fresh_until = now + _FAILED_S
             self._on_failure(provider, error)

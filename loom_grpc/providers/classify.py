@@ -1,11 +1,8 @@
-"""What providers' failures have in common: the meaning of a status, how long to wait, what may be told."""
+"""What providers' failures have in common: the meaning of a status, and what may be told."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
-from datetime import UTC, datetime
-from email.utils import parsedate_to_datetime
 from typing import Any, Final, TypeAlias
 
 import orjson
@@ -79,10 +76,12 @@ def provider_error(
     code: object = None,
     retry_after: float | None = None,
     detail: str = "",
+    by_words: bool = False,
 ) -> LlmError:
     """Makes the error for a failure that the provider reported.
 
-    The provider's own words are passed on only where they speak of the caller's request. `code` is the provider's error type or code.
+    The provider's own words are passed on only where they speak of the caller's request. `code` is the provider's error type or code;
+    `by_words` says that only the words told the reason.
     """
     sentence = _SENTENCES.get(reason)
     if sentence is None:
@@ -94,7 +93,7 @@ def provider_error(
         metadata["provider_status"] = str(status)
     if isinstance(code, str | int) and str(code):
         metadata["provider_code"] = _tellable(str(code))[:80]
-    error = LlmError(reason, sentence, retry_after=retry_after, detail=detail or words)
+    error = LlmError(reason, sentence, retry_after=retry_after, detail=detail or words, by_words=by_words)
     error.metadata = metadata
     return error
 
@@ -114,28 +113,6 @@ def json_object(body: bytes) -> dict[str, Any]:
     if isinstance(value, list) and value:
         value = value[0]
     return value if isinstance(value, dict) else {}
-
-
-def retry_after(headers: Mapping[str, str], now: datetime | None = None) -> float | None:
-    """Reads how many seconds the provider asks to wait: `retry-after-ms`, or `retry-after` in seconds or as a date (RFC 9110, 10.2.3)."""
-    milliseconds = _number(headers.get("retry-after-ms", ""))
-    if milliseconds:
-        return milliseconds / 1000
-    value = headers.get("retry-after", "")
-    seconds = _number(value)
-    if seconds is not None or not value:
-        return seconds
-    try:
-        date = parsedate_to_datetime(value)
-    except ValueError:
-        return None
-    # The oldest form names no zone; all dates in HTTP are of Greenwich.
-    date = date if date.tzinfo else date.replace(tzinfo=UTC)
-    return max(0.0, (date - (now or datetime.now(UTC))).total_seconds())
-
-
-def _number(text: str) -> float | None:
-    return float(text) if re.fullmatch(r" *[0-9]{1,9}(\.[0-9]{1,9})? *", text) else None
 
 
 def _tellable(words: str) -> str:

@@ -19,7 +19,8 @@ from loom_grpc.core.errors import (
     PROVIDER_UNAVAILABLE,
     LlmError,
 )
-from loom_grpc.providers.classify import Reason, by_status, json_object, provider_error, retry_after
+from loom_grpc.providers.classify import Reason, by_status, json_object, provider_error
+from loom_grpc.providers.wait import NO_HEADERS, wait_of
 
 _BY_WORD: Final[dict[str, Reason]] = {
     "UNAUTHENTICATED": PROVIDER_AUTH_FAILED,
@@ -52,12 +53,14 @@ _BY_WORDS: Final[dict[Reason, tuple[tuple[re.Pattern[str], Reason], ...]]] = {
         (re.compile(r"api key (not valid|expired|not found)", re.IGNORECASE), PROVIDER_AUTH_FAILED),
         (re.compile(r"input token count is \d+ but", re.IGNORECASE), CONTEXT_TOO_LONG),
         (re.compile(r"responsible ai", re.IGNORECASE), CONTENT_BLOCKED),
-        (re.compile(r"billing", re.IGNORECASE), PROVIDER_QUOTA_EXCEEDED),
     ),
     # Someone else's file or cache is the caller's mistake, not the key's.
     PROVIDER_AUTH_FAILED: ((re.compile(r"access the file|cachedcontent", re.IGNORECASE), INVALID_REQUEST),),
 }
 """What only the message tells."""
+
+_UNPAID: Final = re.compile(r"billing", re.IGNORECASE)
+"""What a FAILED_PRECONDITION speaks of where the account does not pay; elsewhere the word may be the caller's."""
 
 _PER_DAY: Final = re.compile(r"per_?day|daily", re.IGNORECASE)
 _PER_MINUTE: Final = re.compile(r"per_?minute", re.IGNORECASE)
@@ -68,15 +71,15 @@ _DELAY: Final = re.compile(r"(\d{1,9}(?:\.\d{1,9})?)s")
 def http_error(status: int, headers: Mapping[str, str], body: bytes) -> LlmError:
     """Says what an answer of another status than 2xx means."""
     error = json_object(body).get("error")
-    wait = retry_after(headers) if status in (429, 503) else None
     if isinstance(error, dict):
-        return rpc_error(error, status=status, wait=wait)
+        return rpc_error(error, status=status, headers=headers)
     # A page in HTML comes from in front of the API, for an address that is not of the API.
     words = "it has nothing at this address; check the model and, on Vertex AI, the location" if status == 404 else ""
-    return provider_error(by_status(status), words, status=status, retry_after=wait, detail=repr(body[:500]))
+    reason = by_status(status)
+    return provider_error(reason, words, status=status, retry_after=wait_of(headers, reason), detail=repr(body[:500]))
 
 
-def rpc_error(error: dict[str, Any], *, status: int | None = None, wait: float | None = None) -> LlmError:
+def rpc_error(error: dict[str, Any], *, status: int | None = None, headers: Mapping[str, str] = NO_HEADERS) -> LlmError:
     """Classifies a `google.rpc.Status`, which may also come inside an answer of status 200."""
     code, word, words = error.get("code"), str(error.get("status") or ""), str(error.get("message") or "")
     if status is None:
@@ -84,10 +87,12 @@ def rpc_error(error: dict[str, Any], *, status: int | None = None, wait: float |
     details = list(_details(error))
     if "location is not supported" in words:
         return _wrong_place(words, status, word)
-    reason = _reason(status, word, words, details)
+    plain = _plain(status, word, words, details)
+    reason = _better(plain, word, words, details)
     # A used-up quota comes with the wait of some other, shorter one.
-    wait = None if reason == PROVIDER_QUOTA_EXCEEDED else _retry_delay(details) or wait
-    return provider_error(reason, words, status=status, code=word or code, retry_after=wait)
+    wait = None if reason == PROVIDER_QUOTA_EXCEEDED else _retry_delay(details) or wait_of(headers, reason)
+    by_words = reason == PROVIDER_AUTH_FAILED and plain != reason
+    return provider_error(reason, words, status=status, code=word or code, retry_after=wait, by_words=by_words)
 
 
 def _details(error: dict[str, Any]) -> Iterator[dict[str, Any]]:
@@ -96,17 +101,21 @@ def _details(error: dict[str, Any]) -> Iterator[dict[str, Any]]:
         yield from (detail for detail in details if isinstance(detail, dict))
 
 
-def _reason(status: int, word: str, words: str, details: list[dict[str, Any]]) -> Reason:
+def _plain(status: int, word: str, words: str, details: list[dict[str, Any]]) -> Reason:
+    """Returns what the details, the status word or the status say."""
     for detail in details:
         if found := _BY_INFO.get(str(detail.get("reason"))):
             return found
-    reason = _BY_WORD.get(word) or by_status(status, words)
+    return _BY_WORD.get(word) or by_status(status, words)
+
+
+def _better(reason: Reason, word: str, words: str, details: list[dict[str, Any]]) -> Reason:
+    """Returns what the message says where it says more."""
     if reason == PROVIDER_RATE_LIMITED:
         return _limit(words, details)
-    for pattern, better in _BY_WORDS.get(reason, ()):
-        if pattern.search(words):
-            return better
-    return reason
+    if word == "FAILED_PRECONDITION" and _UNPAID.search(words):
+        return PROVIDER_QUOTA_EXCEEDED
+    return next((better for pattern, better in _BY_WORDS.get(reason, ()) if pattern.search(words)), reason)
 
 
 def _limit(words: str, details: list[dict[str, Any]]) -> Reason:
@@ -142,6 +151,6 @@ def _retry_delay(details: list[dict[str, Any]]) -> float | None:
 def _wrong_place(words: str, status: int, word: str) -> LlmError:
     """Makes the error for a server that stands where the API is not offered: no caller can do anything about it."""
     message = "The provider is not offered where this server is; the operator must use another location or Vertex AI."
-    return LlmError(
-        PROVIDER_AUTH_FAILED, message, detail=words, provider_status=str(status), provider_code=word or str(status)
-    )
+    error = LlmError(PROVIDER_AUTH_FAILED, message, detail=words, by_words=True)
+    error.metadata = {"provider_status": str(status), "provider_code": word or str(status)}
+    return error

@@ -23,8 +23,9 @@ from loom_grpc.core.events import Answer
 from loom_grpc.core.exact import dumps
 from loom_grpc.core.request import arguments, merge, options, parts_of, plays_back, raw_object
 from loom_grpc.core.sse import JsonFramer
-from loom_grpc.providers.classify import by_status, json_object, provider_error, retry_after
+from loom_grpc.providers.classify import by_status, json_object, provider_error
 from loom_grpc.providers.dialect import HttpRequest
+from loom_grpc.providers.wait import NO_HEADERS, wait_of
 from loom_grpc.v1.llm_service_pb2 import (
     STOP_REASON_LENGTH,
     STOP_REASON_STOP,
@@ -112,7 +113,7 @@ class Ollama:
     def error(self, status: int, headers: Mapping[str, str], body: bytes) -> LlmError:
         """Classifies by status; only words tell a used-up plan and a too long prompt."""
         error = json_object(body).get("error") or body[:500].decode("utf-8", "replace")
-        return _error(error, status, retry_after(headers))
+        return _error(error, status, headers)
 
     def encode_count(self, call: Call) -> HttpRequest | None:
         """Has no such request."""
@@ -339,7 +340,7 @@ def _picture(data: bytes) -> Media:
     return Media(data=data, media_type=media_type)
 
 
-def _error(error: object, status: int | None = None, wait: float | None = None) -> LlmError:
+def _error(error: object, status: int | None = None, headers: Mapping[str, str] = NO_HEADERS) -> LlmError:
     """Says what an error means; one inside a stream has no status, and is the model runner's."""
     words = str(error.get("message") or "") if isinstance(error, dict) else str(error)
     reason = by_status(status or 500, words)
@@ -347,4 +348,4 @@ def _error(error: object, status: int | None = None, wait: float | None = None) 
         reason = PROVIDER_QUOTA_EXCEEDED
     elif (status is None or status in (400, 413, 500)) and _CONTEXT_WORDS.search(words):
         reason = CONTEXT_TOO_LONG
-    return provider_error(reason, words, status=status, retry_after=wait if status in (429, 503) else None)
+    return provider_error(reason, words, status=status, retry_after=wait_of(headers, reason))

@@ -16,7 +16,7 @@ from loom_grpc.core.events import Answer
 from loom_grpc.core.exact import dumps
 from loom_grpc.core.request import merge, options
 from loom_grpc.core.sse import BodyFramer, SseFramer
-from loom_grpc.providers.classify import json_object, json_value, provider_error, retry_after
+from loom_grpc.providers.classify import json_object, json_value, provider_error
 from loom_grpc.providers.dialect import HttpRequest, framer_of, read_models
 from loom_grpc.providers.openai_error import classify
 from loom_grpc.providers.openai_request import chat_body
@@ -101,7 +101,7 @@ class OpenAI:
     def error(self, status: int, headers: Mapping[str, str], body: bytes) -> LlmError:
         """Classifies by the error's code and type, then by status."""
         value = json_object(body) or {"message": body[:500].decode("utf-8", "replace")}
-        return classify(value, status=status, wait=retry_after(headers))
+        return classify(value, status=status, headers=headers)
 
     def encode_count(self, call: Call) -> HttpRequest | None:
         """Has no such request."""

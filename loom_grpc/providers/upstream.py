@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import copy
 import math
 from collections.abc import Awaitable, Mapping
 from dataclasses import dataclass
@@ -12,7 +13,7 @@ from typing import Any, Final, Protocol, Self, TypeVar
 
 from loom_grpc.core.call import Call, Send
 from loom_grpc.core.decoder import Decoder
-from loom_grpc.core.errors import PROVIDER_BAD_RESPONSE, PROVIDER_TIMEOUT, LlmError
+from loom_grpc.core.errors import PROVIDER_AUTH_FAILED, PROVIDER_BAD_RESPONSE, PROVIDER_TIMEOUT, LlmError
 from loom_grpc.core.request import with_defaults
 from loom_grpc.providers._http import Response, Transport
 from loom_grpc.providers.dialect import Dialect, HttpRequest
@@ -33,6 +34,12 @@ class Credential(Protocol):
 
     async def headers(self) -> Mapping[str, str]:
         """Returns the headers to send; raises `LlmError` (PROVIDER_AUTH_FAILED, PROVIDER_UNAVAILABLE)."""
+
+    async def renewed(self, refused: Mapping[str, str]) -> Mapping[str, str] | None:
+        """Returns other headers than those that the provider has refused, or None when there is nothing new to show.
+
+        Raises as `headers` does.
+        """
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +75,16 @@ class Upstream:
         self._headers = {"content-type": "application/json", **{name.lower(): value for name, value in headers.items()}}
         self._options = options
 
+    def set_header(self, name: str, value: str) -> None:
+        """Sends a header with every request from now on, whatever the credential."""
+        self._headers[name.lower()] = value
+
+    def showing(self, credential: Credential) -> Upstream:
+        """Returns the same provider, asked with another credential over the same connections."""
+        other = copy.copy(self)  # the headers stay common to both
+        other._credential = credential  # noqa: SLF001 - its own kind
+        return other
+
     async def __call__(self, call: Call, send: Send) -> None:
         """Asks once and sends every event of the answer; raises `LlmError`; cancelling closes the connection."""
         if self._options:
@@ -93,19 +110,34 @@ class Upstream:
         return None if request is None else self.dialect.decode_models(await self._fetch(request, call))
 
     async def _open(self, request: HttpRequest, watch: _Watch) -> Response:
-        """Returns an answer of status 2xx, or raises what another one means."""
-        headers = {**self._headers, **await self._credential.headers(), **request.headers}
-        url = self._base_url + request.path
-        response = await watch.wait(
-            self._transport.open(request.method, url, headers, request.body, self._limits.connect_s)
-        )
+        """Returns an answer of status 2xx, or raises what another one means.
+
+        A credential that is refused while there is a newer one, such as a key that was just rotated, is shown anew once.
+        """
+        shown = await self._credential.headers()
+        response = await self._send(request, shown, watch)
         if 200 <= response.status < 300:
             return response
+        error = await self._error(response, watch)
+        newer = await self._credential.renewed(shown) if _is_refusal(error) else None
+        if newer is None:
+            raise error
+        response = await self._send(request, newer, watch)
+        if 200 <= response.status < 300:
+            return response
+        raise await self._error(response, watch)
+
+    def _send(self, request: HttpRequest, shown: Mapping[str, str], watch: _Watch) -> Awaitable[Response]:
+        headers = {**self._headers, **shown, **request.headers}
+        url = self._base_url + request.path
+        return watch.wait(self._transport.open(request.method, url, headers, request.body, self._limits.connect_s))
+
+    async def _error(self, response: Response, watch: _Watch) -> LlmError:
         try:
             body = await _read_some(response, watch)
         finally:
             response.close(finished=False)
-        raise self.dialect.error(response.status, response.headers, body)
+        return self.dialect.error(response.status, response.headers, body)
 
     async def _relay(self, call: Call, response: Response, send: Send, watch: _Watch) -> None:
         decoder = self.dialect.decoder(call, _media_type(response.headers))
@@ -128,6 +160,10 @@ class Upstream:
                 return await _read_whole(response, watch)
             finally:
                 response.close(finished=False)
+
+
+def _is_refusal(error: LlmError) -> bool:
+    return error.reason == PROVIDER_AUTH_FAILED and not error.by_words
 
 
 async def _next_events(decoder: Decoder, response: Response, watch: _Watch) -> list[LlmEvent]:

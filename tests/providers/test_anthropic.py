@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import orjson
@@ -847,6 +848,12 @@ PLAN = {"anthropic-ratelimit-unified-status": "rejected"}
         (error(400, "invalid_request_error", "messages: bad"), INVALID_REQUEST),
         (error(400, "invalid_request_error", "prompt is too long: 5 tokens > 4 maximum"), CONTEXT_TOO_LONG),
         (error(400, "invalid_request_error", "Your credit balance is too low"), PROVIDER_QUOTA_EXCEEDED),
+        (
+            error(400, "invalid_request_error", "You have reached your specified API usage limits."),
+            PROVIDER_QUOTA_EXCEEDED,
+        ),
+        (error(400, "invalid_request_error", "Input tag 'usage limit, credit balance' found"), INVALID_REQUEST),
+        (error(400, "invalid_request_error", "bad", PLAN), INVALID_REQUEST),
         (error(400, "invalid_request_error", "Output blocked by content filtering policy"), CONTENT_BLOCKED),
         (error(401, "authentication_error", "invalid x-api-key"), PROVIDER_AUTH_FAILED),
         (error(402, "billing_error", "pay"), PROVIDER_QUOTA_EXCEEDED),
@@ -857,6 +864,11 @@ PLAN = {"anthropic-ratelimit-unified-status": "rejected"}
         (error(429, "rate_limit_error", "slow", PLAN), PROVIDER_QUOTA_EXCEEDED),
         (error(429, "rate_limit_error", "Your 5-hour usage limit is reached"), PROVIDER_QUOTA_EXCEEDED),
         (error(429, "rate_limit_error", "no balance", code="1113"), PROVIDER_QUOTA_EXCEEDED),
+        (error(429, "rate_limit_error", "used up", code="1321"), PROVIDER_QUOTA_EXCEEDED),
+        (
+            error(429, "rate_limit_error", "slow", {"anthropic-ratelimit-unified-status": "allowed"}),
+            PROVIDER_RATE_LIMITED,
+        ),
         (error(500, "api_error", "oops"), PROVIDER_UNAVAILABLE),
         (error(504, "timeout_error", "late"), PROVIDER_TIMEOUT),
         (error(529, "overloaded_error", "Overloaded"), PROVIDER_UNAVAILABLE),
@@ -879,6 +891,22 @@ def test_a_failure_tells_status_and_type_and_how_long_to_wait() -> None:
     assert failure.message == "The provider's rate limit is reached; try again later."
     assert failure.metadata == {"provider_status": "429", "provider_code": "rate_limit_error"}
     assert (failure.retry_after, failure.detail) == (7, "Number of requests has exceeded")
+
+
+def test_a_used_up_plan_waits_for_its_window_and_a_burst_for_its_limit() -> None:
+    later = datetime.now(UTC) + timedelta(hours=2)
+    plan = PLAN | {"anthropic-ratelimit-unified-reset": str(int(later.timestamp()))}
+    burst = {"anthropic-ratelimit-tokens-remaining": "0", "anthropic-ratelimit-tokens-reset": later.isoformat()}
+
+    assert error(429, "rate_limit_error", "slow", plan).retry_after == pytest.approx(7200, abs=10)
+    assert error(429, "rate_limit_error", "slow", burst).retry_after == pytest.approx(7200, abs=10)
+    assert error(429, "rate_limit_error", "5-hour limit", burst).retry_after is None
+
+
+def test_an_account_is_refused_by_status_or_type_and_not_by_words() -> None:
+    assert not error(401, "authentication_error", "invalid x-api-key").by_words
+    assert not error(403, "permission_error", "no").by_words
+    assert error(400, "invalid_request_error", "401 unauthorized, invalid token").reason == INVALID_REQUEST
 
 
 def test_a_wait_is_read_only_where_waiting_helps() -> None:

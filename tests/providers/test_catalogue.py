@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 
 import pytest
 
+from loom_grpc.core.account import AccountRef
 from loom_grpc.core.call import Call, Send
 from loom_grpc.core.errors import PROVIDER_AUTH_FAILED, PROVIDER_BAD_RESPONSE, LlmError
+from loom_grpc.core.health import Health
+from loom_grpc.core.pool import Account, Pool
 from loom_grpc.core.router import Target
 from loom_grpc.credentials.api_key import ApiKey
 from loom_grpc.providers import catalogue
@@ -19,6 +23,7 @@ from loom_grpc.providers.dialect import Dialect
 from loom_grpc.providers.openai import OpenAI
 from loom_grpc.providers.upstream import Limits, Upstream
 from loom_grpc.providers.vertex import Vertex
+from loom_grpc.v1.admin_service_pb2 import ACCOUNT_KIND_NONE
 from loom_grpc.v1.llm_service_pb2 import Model
 from tests.stand_in import Connection, Script, StandIn, json_answer, stand_in
 
@@ -43,9 +48,13 @@ class Place:
         stand = await self._stack.enter_async_context(stand_in(script))
         http = HttpTransport(10)
         self._stack.push_async_callback(http.close)
-        upstream = Upstream(dialect or OpenAI(), stand.url, ApiKey("authorization", "", ""), http, LIMITS, {}, {})
+        upstream = Upstream(dialect or OpenAI(), stand.url, ApiKey("authorization", "", None), http, LIMITS, {}, {})
+        pool = Pool(name, max_attempts=1)
+        health = Health(time.time)
+        ref = AccountRef(name, "default")
+        pool.accounts = [Account(ref, ACCOUNT_KIND_NONE, upstream, upstream, health, configured=True, implicit=True)]
         self.stands[name] = stand
-        self.shelves[name] = Shelf(upstream, Target(_unused, default), configured or [])
+        self.shelves[name] = Shelf(pool, Target(_unused, default), configured or [])
 
     async def models(self, provider: str = "") -> list[tuple[str, str, str, bool]]:
         models = await self.catalogue.models(provider)

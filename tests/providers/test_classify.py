@@ -2,12 +2,7 @@
 
 from __future__ import annotations
 
-import math
-from datetime import UTC, datetime
-
 import pytest
-from hypothesis import example, given
-from hypothesis import strategies as st
 
 from loom_grpc.core.errors import (
     CONTENT_BLOCKED,
@@ -21,10 +16,8 @@ from loom_grpc.core.errors import (
     PROVIDER_TIMEOUT,
     PROVIDER_UNAVAILABLE,
 )
-from loom_grpc.providers.classify import by_status, json_object, json_value, provider_error, retry_after
+from loom_grpc.providers.classify import by_status, json_object, json_value, provider_error
 from loom_grpc.v1.error_pb2 import ErrorReason
-
-NOW = datetime(2026, 11, 21, 12, 0, 0, tzinfo=UTC)
 
 
 @pytest.mark.parametrize(
@@ -121,56 +114,14 @@ def test_long_words_are_cut() -> None:
     assert error.metadata["provider_code"] == "y" * 80
 
 
+def test_it_is_kept_whether_only_words_told_the_reason() -> None:
+    assert provider_error(PROVIDER_AUTH_FAILED, by_words=True).by_words
+    assert not provider_error(PROVIDER_AUTH_FAILED).by_words
+
+
 @pytest.mark.parametrize("code", [None, "", [], {}, 1.5])
 def test_a_code_that_is_none_is_left_out(code: object) -> None:
     assert provider_error(INVALID_REQUEST, code=code).metadata == {}
-
-
-@pytest.mark.parametrize(
-    ("headers", "seconds"),
-    [
-        ({}, None),
-        ({"retry-after": "7"}, 7),
-        ({"retry-after": " 7 "}, 7),
-        ({"retry-after": "0"}, 0),
-        ({"retry-after": "1.5"}, 1.5),
-        ({"retry-after": "-1"}, None),
-        ({"retry-after": "soon"}, None),
-        ({"retry-after": "1e9"}, None),
-        ({"retry-after": "nan"}, None),
-        ({"retry-after": "inf"}, None),
-        ({"retry-after": "9" * 30}, None),
-        ({"retry-after": "٣"}, None),
-        ({"retry-after": "Sat, 21 Nov 2026 12:00:30 GMT"}, 30),
-        ({"retry-after": "Sat, 21 Nov 2026 13:00:30 +0100"}, 30),
-        ({"retry-after": "Sat, 21 Nov 2026 11:00:00 GMT"}, 0),
-        ({"retry-after": "Saturday, 21-Nov-26 12:01:00 GMT"}, 60),
-        ({"retry-after": "Sat Nov 21 12:01:00 2026"}, 60),
-        ({"retry-after": "Sat, 99 Nov 2026 12:00:30 GMT"}, None),
-        ({"retry-after-ms": "250", "retry-after": "7"}, 0.25),
-        ({"retry-after-ms": "0", "retry-after": "1"}, 1),
-        ({"retry-after-ms": "x", "retry-after": "1"}, 1),
-        ({"retry-after-ms": "250"}, 0.25),
-    ],
-)
-def test_the_wait_is_read_in_every_form(headers: dict[str, str], seconds: float | None) -> None:
-    assert retry_after(headers, NOW) == seconds
-
-
-def test_without_a_clock_the_real_one_counts() -> None:
-    assert retry_after({"retry-after": "Wed, 01 Jan 2020 00:00:00 GMT"}) == 0
-    assert (retry_after({"retry-after": "Fri, 01 Jan 2100 00:00:00 GMT"}) or 0) > 10**9
-
-
-@given(st.text() | st.from_regex(r"\w{3}, \d{1,3} \w{3} \d{1,6} \d+:\d+:\d+ ([+-]\d+|GMT|\w+)", fullmatch=True))
-@example("Mon, 01 Jan 99999 00:00:00 GMT")
-@example("Mon, 01 Jan 2026 00:00:00 +99999999999")
-@example("Mon, 01 Jan 0001 00:00:00 +2359")
-@example("Fri, 31 Dec 9999 23:59:59 -2359")
-def test_no_header_is_too_odd_to_be_read(value: str) -> None:
-    seconds = retry_after({"retry-after": value, "retry-after-ms": value}, NOW)
-
-    assert seconds is None or (seconds >= 0 and math.isfinite(seconds))
 
 
 @pytest.mark.parametrize(

@@ -644,6 +644,7 @@ LIMIT = "You exceeded your current quota, please check your plan and billing det
         (400, rpc(400, "INVALID_ARGUMENT", "violates Google's Responsible AI practices"), CONTENT_BLOCKED),
         (400, rpc(400, "FAILED_PRECONDITION", "User location is not supported for the API use."), PROVIDER_AUTH_FAILED),
         (400, rpc(400, "FAILED_PRECONDITION", "Please enable billing on your project"), PROVIDER_QUOTA_EXCEEDED),
+        (400, rpc(400, "INVALID_ARGUMENT", 'Unknown name "billing": Cannot find field.'), INVALID_REQUEST),
         (401, rpc(401, "UNAUTHENTICATED", "Invalid credentials"), PROVIDER_AUTH_FAILED),
         (403, rpc(403, "PERMISSION_DENIED", "No"), PROVIDER_AUTH_FAILED),
         (403, rpc(403, "PERMISSION_DENIED", "No", {"reason": "BILLING_DISABLED"}), PROVIDER_QUOTA_EXCEEDED),
@@ -673,6 +674,23 @@ def test_a_limit_tells_how_long_to_wait_unless_the_quota_is_used_up() -> None:
     assert failed(429, burst).retry_after == 48.9
     assert failed(503, rpc(503, "UNAVAILABLE", "overloaded"), **{"retry-after": "7"}).retry_after == 7
     assert failed(429, used_up).retry_after is None
+
+
+@pytest.mark.parametrize(
+    ("status", "value", "by_words"),
+    [
+        (400, rpc(400, "INVALID_ARGUMENT", "Bad", {"reason": "API_KEY_INVALID"}), False),
+        (400, rpc(400, "INVALID_ARGUMENT", "API key expired. Please renew it."), True),
+        (400, rpc(400, "FAILED_PRECONDITION", "User location is not supported for the API use."), True),
+        (401, rpc(401, "UNAUTHENTICATED", "API key not valid"), False),
+        (403, rpc(403, "PERMISSION_DENIED", "No"), False),
+        (403, "a page", False),
+    ],
+)
+def test_a_refusal_that_only_words_tell_is_marked(status: int, value: Any, by_words: bool) -> None:
+    error = failed(status, value)
+
+    assert (error.reason, error.by_words) == (PROVIDER_AUTH_FAILED, by_words)
 
 
 def test_a_page_from_in_front_of_the_api_is_not_shown_to_the_caller() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import math
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -11,6 +12,7 @@ from pathlib import Path
 import orjson
 import pytest
 
+from loom_grpc.core.account import AccountRef
 from loom_grpc.core.call import Call
 from loom_grpc.core.errors import (
     INVALID_REQUEST,
@@ -20,10 +22,13 @@ from loom_grpc.core.errors import (
     PROVIDER_UNAVAILABLE,
     LlmError,
 )
+from loom_grpc.core.health import Health
+from loom_grpc.core.pool import Account, Pool
 from loom_grpc.core.retry import Retry, RetryPolicy
 from loom_grpc.providers.mock import MODELS, Ending, MockTransport, models_table
 from loom_grpc.providers.openai import OpenAI
 from loom_grpc.providers.upstream import Limits, Upstream
+from loom_grpc.v1.admin_service_pb2 import ACCOUNT_KIND_NONE
 from loom_grpc.v1.llm_service_pb2 import LlmEvent, LlmRequest, LlmResponse, Model, StopReason
 from loom_grpc.v1.message_pb2 import (
     ROLE_ASSISTANT,
@@ -61,6 +66,9 @@ class NoCredential:
     async def headers(self) -> Mapping[str, str]:
         return {}
 
+    async def renewed(self, refused: Mapping[str, str]) -> Mapping[str, str] | None:
+        return None
+
 
 @dataclass
 class Mock:
@@ -73,8 +81,11 @@ class Mock:
     def __post_init__(self) -> None:
         transport = MockTransport(self._wait)
         self.upstream = Upstream(OpenAI(), "http://mock.invalid", NoCredential(), transport, self.limits, {}, {})
+        pool = Pool("mock")
+        ref, kind, health = AccountRef("mock", "default"), ACCOUNT_KIND_NONE, Health(time.time)
+        pool.accounts = [Account(ref, kind, self.upstream, self.upstream, health, configured=True, implicit=True)]
         self.retry = Retry(
-            self.upstream,
+            pool,
             RetryPolicy(jitter=False),
             retryable=lambda error: error.row.retry,
             on_retry=lambda call, error, delay: None,

@@ -363,7 +363,7 @@ def test_errors_are_classified(status: int, words: str, reason: ErrorReason.Valu
     error = Ollama().error(status, {"retry-after": "3"}, orjson.dumps({"error": words}))
 
     assert error.reason == reason
-    assert error.retry_after == (3.0 if status in (429, 503) else None)
+    assert error.retry_after == (3.0 if status >= 429 else None)
 
 
 def test_an_error_that_is_no_json_is_classified_by_its_status() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+import time
 from collections.abc import Iterator
 from typing import Any
 
@@ -872,6 +873,16 @@ def coded(status: int, code: object = None, kind: str = "", words: str = "") -> 
         (coded(429, "1302"), PROVIDER_RATE_LIMITED),
         (coded(429, "1308"), PROVIDER_QUOTA_EXCEEDED),
         (coded(429, 1305), PROVIDER_RATE_LIMITED),
+        (coded(429, "1316"), PROVIDER_QUOTA_EXCEEDED),
+        (coded(429, None, "", "Usage limit reached for 5 hour."), PROVIDER_QUOTA_EXCEEDED),
+        (coded(429, 429, "", "Rate limit exceeded: free-models-per-day."), PROVIDER_QUOTA_EXCEEDED),
+        (coded(429, 429, "", "Rate limit exceeded: free-models-per-min."), PROVIDER_RATE_LIMITED),
+        (coded(429, "rate_limit_exceeded", "", "Your usage limit is near"), PROVIDER_RATE_LIMITED),
+        (coded(400, None, "", "Unknown field 'insufficient credits'"), INVALID_REQUEST),
+        (coded(400, None, "", "Unknown field 'invalid api key'"), INVALID_REQUEST),
+        (error(403, {"code": "permission-denied", "error": "Content violates usage guidelines. "}), CONTENT_BLOCKED),
+        (error(403, {"code": "permission-denied", "error": "Access is denied"}), PROVIDER_AUTH_FAILED),
+        (error(403, {"error": {"code": 403, "message": "Flagged", "metadata": {"reasons": ["x"]}}}), CONTENT_BLOCKED),
         (coded(500, None, "server_error"), PROVIDER_UNAVAILABLE),
         (coded(529), PROVIDER_UNAVAILABLE),
         (coded(504), PROVIDER_TIMEOUT),
@@ -890,6 +901,45 @@ def coded(status: int, code: object = None, kind: str = "", words: str = "") -> 
 )
 def test_a_failure_is_understood_by_code_status_and_words(failure: LlmError, reason: ErrorReason.ValueType) -> None:
     assert failure.reason == reason
+
+
+@pytest.mark.parametrize(
+    ("failure", "by_words"),
+    [
+        (coded(401), False),
+        (coded(401, None, "", "Incorrect API key provided"), False),
+        (coded(403, None, "", "Invalid API key"), False),
+        (coded(400, "invalid_api_key", "", "Incorrect API key provided"), False),
+        (coded(400, "1001", "", "Invalid API key"), False),
+        (coded(400, None, "", "Incorrect API key provided"), True),
+        (error(500, {"code": "bad", "error": "Incorrect API key provided: xai-abc"}), False),
+        (error(404, {"error": "Missing authentication"}), True),
+    ],
+)
+def test_a_refusal_that_only_words_tell_is_marked(failure: LlmError, by_words: bool) -> None:
+    assert failure.by_words is by_words
+
+
+def test_a_limit_waits_until_its_reset_and_a_quota_does_not() -> None:
+    spent = {"x-ratelimit-remaining-requests": "0", "x-ratelimit-reset-requests": "6m0s"}
+
+    assert error(429, {"error": {"code": "rate_limit_exceeded"}}, spent).retry_after == 360
+    assert error(429, {"error": {"code": "insufficient_quota"}}, spent).retry_after is None
+    assert error(429, {"error": {"code": "insufficient_quota"}}, {"retry-after": "9"}).retry_after == 9
+    assert error(503, {}, spent).retry_after is None
+
+
+def test_a_reset_within_the_body_counts_for_the_limit_that_it_tells_of() -> None:
+    reset = int(time.time()) + 3600
+    inner = {"X-RateLimit-Limit": "50", "X-RateLimit-Remaining": "0", "X-RateLimit-Reset": f"{reset}000"}
+    words = "Rate limit exceeded: free-models-per-day."
+    failure = error(429, {"error": {"message": words, "code": 429, "metadata": {"headers": inner}}})
+
+    assert failure.reason == PROVIDER_QUOTA_EXCEEDED
+    assert failure.retry_after == pytest.approx(3600, abs=10)
+    assert error(403, {"error": {"code": 403, "metadata": {"headers": inner}}}).retry_after is None
+    assert error(429, {"error": {"code": 429, "metadata": {"headers": "odd"}}}).retry_after is None
+    assert error(429, {"error": {"code": 429, "metadata": "odd"}}).retry_after is None
 
 
 def test_a_failure_tells_status_code_and_how_long_to_wait_but_no_key() -> None:

@@ -7,6 +7,7 @@ import math
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
+from pathlib import Path
 from typing import Any
 
 import orjson
@@ -23,6 +24,7 @@ from loom_grpc.core.errors import (
     LlmError,
 )
 from loom_grpc.credentials.api_key import ApiKey
+from loom_grpc.credentials.secret import Secret, Secrets
 from loom_grpc.providers import _connection, upstream
 from loom_grpc.providers._http import HttpTransport
 from loom_grpc.providers.anthropic import Anthropic
@@ -90,7 +92,7 @@ async def provider(
         stand = await stack.enter_async_context(stand_in(*scripts))
         http = HttpTransport(100)
         stack.push_async_callback(http.close)
-        key = ApiKey("authorization", "Bearer ", "k")
+        key = ApiKey("authorization", "Bearer ", Secret.literal("k"))
         yield stand, Upstream(dialect or OpenAI(), stand.url + "/v1/", key, http, limits, headers or {}, options or {})
 
 
@@ -519,6 +521,9 @@ async def test_a_key_that_cannot_be_had_is_the_failure() -> None:
         async def headers(self) -> Mapping[str, str]:
             raise LlmError(PROVIDER_AUTH_FAILED, "No key.")
 
+        async def renewed(self, refused: Mapping[str, str]) -> Mapping[str, str] | None:
+            return None
+
     async with stand_in(stall) as stand:
         http = HttpTransport(1)
         handler = Upstream(OpenAI(), stand.url, NoKey(), http, PATIENT, {}, {})
@@ -534,12 +539,155 @@ async def test_a_key_that_takes_too_long_ends_in_time() -> None:
             await asyncio.Event().wait()
             return {}
 
+        async def renewed(self, refused: Mapping[str, str]) -> Mapping[str, str] | None:
+            return None
+
     http = HttpTransport(1)
     handler = Upstream(OpenAI(), "http://127.0.0.1:1", SlowKey(), http, PATIENT, {}, {})
     error = await failure(handler(new_call(expires_in=SOON), Caller()))
     await http.close()
 
     assert error.reason == PROVIDER_TIMEOUT
+
+
+# Credentials
+
+
+class Login:
+    """A credential that is renewed as told: to a text, to nothing, or not at all."""
+
+    def __init__(self, text: str, *newer: str | LlmError | None) -> None:
+        self.text = text
+        self.newer = list(newer)
+        self.refused: list[Mapping[str, str]] = []
+
+    async def headers(self) -> Mapping[str, str]:
+        return {"authorization": self.text}
+
+    async def renewed(self, refused: Mapping[str, str]) -> Mapping[str, str] | None:
+        self.refused.append(refused)
+        newer = self.newer.pop(0)
+        if isinstance(newer, LlmError):
+            raise newer
+        return None if newer is None else {"authorization": newer}
+
+
+def shown(stand: StandIn) -> list[str]:
+    return [asked.headers["authorization"] for asked in stand.asked]
+
+
+REFUSAL = json_answer({"error": {"message": "No.", "code": "invalid_api_key"}}, status=401)
+
+
+@pytest.mark.parametrize("stream", [True, False])
+async def test_a_key_that_was_rotated_and_not_read_yet_is_shown_anew(stream: bool, tmp_path: Path) -> None:
+    file = tmp_path / "key"
+    file.write_text("old\n")
+    secrets = Secrets({})
+    key = ApiKey("authorization", "Bearer ", secrets.find(f"file:{file}", "api_key"))
+    file.write_text("new-key\n")
+    good = stream_answer(chunk("Hello", "stop"), DONE) if stream else json_answer(WHOLE)
+    async with provider(REFUSAL, good) as (stand, openai):
+        call, caller = new_call(stream=stream), Caller()
+        await openai.showing(key)(call, caller)
+
+        assert shown(stand) == ["Bearer old", "Bearer new-key"]
+        assert stand.asked[0].body == stand.asked[1].body
+        assert stand.connected == 1
+    assert caller.said == ["started", "Hello", "completed"]
+    assert call.attempt == 1
+    await secrets.close()
+
+
+async def test_a_key_that_was_not_rotated_is_not_shown_again() -> None:
+    async with provider(REFUSAL, json_answer(WHOLE)) as (stand, openai):
+        error = await failure(openai(new_call(), Caller()))
+
+        assert shown(stand) == ["Bearer k"]
+    assert (error.reason, error.metadata["provider_status"]) == (PROVIDER_AUTH_FAILED, "401")
+
+
+@pytest.mark.parametrize("status", [401, 403])
+async def test_a_refused_credential_is_shown_anew_once(status: int) -> None:
+    refusals = [json_answer({"error": {"message": "No.", "code": code}}, status=status) for code in ("first", "second")]
+    login = Login("old", "new", "newest")
+    async with provider(*refusals, json_answer(WHOLE)) as (stand, openai):
+        error = await failure(openai.showing(login)(new_call(), Caller()))
+
+        assert shown(stand) == ["old", "new"]
+    assert login.refused == [{"authorization": "old"}]
+    assert error.metadata == {"provider_status": str(status), "provider_code": "second"}
+
+
+async def test_whatever_fails_after_the_renewal_is_the_failure() -> None:
+    login = Login("old", "new")
+    async with provider(REFUSAL, json_answer({"error": {}}, status=529)) as (stand, openai):
+        error = await failure(openai.showing(login)(new_call(), Caller()))
+
+        assert shown(stand) == ["old", "new"]
+    assert error.reason == PROVIDER_UNAVAILABLE
+
+
+async def test_a_renewal_that_fails_is_the_failure() -> None:
+    trouble = LlmError(PROVIDER_UNAVAILABLE, "The token server is out.")
+    async with provider(REFUSAL, json_answer(WHOLE)) as (stand, openai):
+        error = await failure(openai.showing(Login("old", trouble))(new_call(), Caller()))
+
+        assert shown(stand) == ["old"]
+    assert error is trouble
+
+
+async def test_a_renewal_that_takes_too_long_ends_in_time() -> None:
+    class SlowLogin(Login):
+        async def renewed(self, refused: Mapping[str, str]) -> Mapping[str, str] | None:
+            await asyncio.Event().wait()
+            return None
+
+    async with provider(REFUSAL) as (_, openai):
+        error = await failure(openai.showing(SlowLogin("old"))(new_call(expires_in=SOON), Caller()))
+
+    assert error.reason == PROVIDER_TIMEOUT
+
+
+@pytest.mark.parametrize(
+    "script",
+    [
+        pytest.param(
+            json_answer({"error": {"message": "Invalid API key."}}, status=400), id="a refusal by words alone"
+        ),
+        pytest.param(json_answer({"error": {"message": "401 Unauthorized"}}, status=500), id="a status in words"),
+        pytest.param(json_answer({"error": {"code": "insufficient_quota"}}, status=429), id="a quota"),
+        pytest.param(json_answer({"error": {}}, status=429), id="a burst"),
+        pytest.param(json_answer({"error": {}}, status=404), id="an unknown model"),
+        pytest.param(json_answer({"error": {}}, status=503), id="an overload"),
+    ],
+)
+async def test_what_is_no_refusal_renews_nothing(script: Script) -> None:
+    login = Login("old", "new")
+    async with provider(script, json_answer(WHOLE)) as (stand, openai):
+        await failure(openai.showing(login)(new_call(), Caller()))
+
+        assert (shown(stand), login.refused) == (["old"], [])
+
+
+async def test_a_refused_count_and_a_refused_list_are_asked_for_anew_too() -> None:
+    async with provider(REFUSAL, json_answer({"data": [{"id": "a"}]})) as (stand, openai):
+        assert await openai.showing(Login("old", "new")).models(new_call(stream=False)) == [Model(id="a")]
+        assert shown(stand) == ["old", "new"]
+
+
+async def test_accounts_of_one_provider_share_connections_headers_and_options_but_no_credential() -> None:
+    async with provider(json_answer(WHOLE), headers={"x-team": "a"}, options={"user": "u1"}) as (stand, openai):
+        one, other = openai.showing(Login("one")), openai.showing(Login("other"))
+        for handler in (one, other, openai, one):
+            await handler(new_call(stream=False), Caller())
+        openai.set_header("X-Team", "b")
+        await other(new_call(stream=False), Caller())
+
+        assert shown(stand) == ["one", "other", "Bearer k", "one", "other"]
+        assert [asked.headers["x-team"] for asked in stand.asked] == ["a", "a", "a", "a", "b"]
+        assert {asked.json["user"] for asked in stand.asked} == {"u1"}
+        assert stand.connected == 1
 
 
 # Cancelling
