@@ -1,4 +1,5 @@
-# `make run` and `make test` need Python 3.11 and nothing else: on first use the rest is set up in .venv.
+# `make run` and `make test` need Python 3.11 and nothing else: on first use the rest is set up in .venv. Only the tests want PostgreSQL,
+# which is installed as a Debian package where it is missing.
 
 BIN := .venv/bin
 ARGS ?=

@@ -19,20 +19,30 @@ find_python() {
   fail "needs Python 3.11 or newer. Install it, or name it: make run PYTHON=/path/to/python3"
 }
 
-# Debian and Ubuntu keep half of `venv` in a package of its own.
-add_missing_venv() {
-  local package as_root=()
-  package="$("$1" -c 'import sys; print("python%d.%d-venv" % sys.version_info[:2])')"
-  command -v apt-get >/dev/null || fail "$1 cannot make virtual environments: its module ensurepip is missing."
+# Installs a package of Debian or Ubuntu, or says why it is needed: install_package PACKAGE REASON
+install_package() {
+  local as_root=()
+  command -v apt-get >/dev/null || fail "$2"
   if [ "$(id -u)" != 0 ]; then
-    command -v sudo >/dev/null || fail "$package is missing. As root: apt-get install $package"
+    command -v sudo >/dev/null || fail "$1 is missing. As root: apt-get install $1"
     as_root=(sudo)
   fi
-  echo "Installing the Debian package $package ..."
+  echo "Installing the Debian package $1 ..."
   {
     "${as_root[@]}" apt-get -qq update
-    "${as_root[@]}" env DEBIAN_FRONTEND=noninteractive DEBCONF_NOWARNINGS=yes apt-get -qq install --no-install-recommends "$package"
-  } >/dev/null || fail "could not install $package. As root: apt-get install $package"
+    "${as_root[@]}" env DEBIAN_FRONTEND=noninteractive DEBCONF_NOWARNINGS=yes apt-get -qq install --no-install-recommends "$1"
+  } >/dev/null || fail "could not install $1. As root: apt-get install $1"
+}
+
+# Debian and Ubuntu keep half of `venv` in a package of its own.
+add_missing_venv() {
+  install_package "$("$1" -c 'import sys; print("python%d.%d-venv" % sys.version_info[:2])')" \
+    "$1 cannot make virtual environments: its module ensurepip is missing."
+}
+
+# The tests of the database start a server of their own; Debian keeps its programs out of the PATH.
+has_postgres() {
+  command -v initdb >/dev/null || compgen -G '/usr/lib/postgresql/*/bin/initdb' >/dev/null
 }
 
 make_venv() {
@@ -43,6 +53,9 @@ make_venv() {
 }
 
 echo "Setting up .venv for: $1 (only once) ..."
+if [ "$1" = dev ] && ! has_postgres; then
+  install_package postgresql "the tests need PostgreSQL: install it so that its program initdb is in the PATH."
+fi
 # After an upgrade of the system the Python that a virtual environment points to may be gone.
 .venv/bin/python -m pip --version >/dev/null 2>&1 || make_venv
 pip=(.venv/bin/python -m pip install --quiet --disable-pip-version-check --no-input)

@@ -1,0 +1,56 @@
+"""`loom-grpc migrate`: brings the database to what this version needs, as a server does when it starts."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import os
+from contextlib import AsyncExitStack
+from typing import TYPE_CHECKING
+
+from loom_grpc.cli import configuration
+from loom_grpc.cli.output import FAILED, error, say
+from loom_grpc.config import Config, ConfigError
+from loom_grpc.core.account import StoreError
+
+if TYPE_CHECKING:
+    from loom_grpc.storage.migration import Change
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Upgrades the tables, and encrypts with the first key what another one has encrypted."""
+    try:
+        asyncio.run(_migrate(configuration.read(arguments).config))
+    except ConfigError as failure:
+        configuration.report(failure)
+        return FAILED
+    except StoreError as failure:
+        error(str(failure))
+        return FAILED
+    return 0
+
+
+async def _migrate(config: Config) -> None:
+    from loom_grpc.app.store import make_store
+    from loom_grpc.credentials.secret import Secrets
+    from loom_grpc.storage.credential_store import DatabaseStore
+
+    async with AsyncExitStack() as stack:
+        secrets = Secrets(os.environ, config.vault)
+        stack.push_async_callback(secrets.close)
+        store = make_store(config, secrets, os.environ)
+        stack.push_async_callback(store.close)
+        if not isinstance(store, DatabaseStore):
+            raise ConfigError("database.url: is not set, so accounts are kept in a file, which needs no migration")
+        await secrets.start()
+        say(_words(await store.database.upgrade()))
+        if renewed := await store.renew_encryption():
+            say(f"accounts encrypted anew, with the first of the keys: {renewed}")
+
+
+def _words(change: Change) -> str:
+    if change.before == change.after:
+        return f"the database is at revision {change.after} already"
+    return (
+        f"the database is now at revision {change.after}; it was {f'at {change.before}' if change.before else 'empty'}"
+    )

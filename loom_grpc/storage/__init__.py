@@ -1,0 +1,1 @@
+"""The database: accounts and their records, encrypted where they are secret."""

@@ -1,0 +1,1 @@
+"""The revisions of the tables. Alembic runs `env.py` for each upgrade."""

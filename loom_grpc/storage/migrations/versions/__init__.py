@@ -1,0 +1,1 @@
+"""A file for each revision; what has been released is never changed."""

@@ -1,0 +1,91 @@
+from __future__ import annotations
+
+import asyncio
+import signal
+import sys
+from collections.abc import AsyncIterator
+
+import pytest
+from sqlalchemy import func, select
+
+from loom_grpc.core.account import AccountRef, StoreError
+from loom_grpc.storage.database import Database
+from loom_grpc.storage.lease import Lease
+from loom_grpc.storage.tables import ACCOUNT_HOLD
+from tests.postgres import Postgres
+from tests.program import ROOT, environment
+
+REF = AccountRef("anthropic", "alpha")
+
+HOLD_AND_SAY_SO = """
+import asyncio, os
+from loom_grpc.core.account import AccountRef
+from loom_grpc.storage.database import Database
+from loom_grpc.storage.lease import Lease
+
+async def main():
+    async with Lease(Database(os.environ["URL"]), AccountRef("anthropic", "alpha"), 1.0).held():
+        print("held", flush=True)
+        await asyncio.Event().wait()
+
+asyncio.run(main())
+"""
+
+
+@pytest.fixture
+async def database(url: str) -> AsyncIterator[Database]:
+    database = Database(url)
+    yield database
+    await database.close()
+
+
+async def holds(database: Database) -> int:
+    async with database.read() as connection:
+        return await connection.scalar(select(func.count()).select_from(ACCOUNT_HOLD)) or 0
+
+
+async def test_a_process_that_is_killed_lets_go(database: Database, url: str) -> None:
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-c", HOLD_AND_SAY_SO),
+        stdout=asyncio.subprocess.PIPE,
+        env=environment({"URL": url}),
+        cwd=ROOT,
+    )
+    assert process.stdout is not None
+    assert await process.stdout.readline() == b"held\n"
+    process.send_signal(signal.SIGKILL)
+    await process.wait()
+
+    assert await holds(database) == 1
+    async with asyncio.timeout(10), Lease(database, REF, 1.0).held():
+        assert await holds(database) == 1
+    assert await holds(database) == 0
+
+
+async def test_a_hold_that_lasts_longer_than_a_lease_is_kept(database: Database) -> None:
+    async with Lease(database, REF, 0.4).held():
+        with pytest.raises(StoreError, match=r"the account anthropic/alpha has been held elsewhere for 2 s; try again"):
+            async with Lease(database, REF, 1.0).held():
+                pytest.fail("two hold the account")
+        assert await holds(database) == 1
+
+    assert await holds(database) == 0
+
+
+async def test_one_who_gives_up_leaves_the_others_hold(database: Database) -> None:
+    async with Lease(database, REF, 60.0).held():
+        waiting = asyncio.create_task(Lease(database, REF, 60.0).held().__aenter__())
+        await asyncio.wait([waiting], timeout=0.3)
+        waiting.cancel()
+        await asyncio.wait([waiting])
+
+        assert (waiting.cancelled(), await holds(database)) == (True, 1)
+
+
+async def test_what_was_done_stands_when_letting_go_fails(postgres: Postgres) -> None:
+    database = Database(postgres.new_database())
+    await database.ready()
+
+    async with Lease(database, REF, 60.0).held(), database.write() as connection:
+        await connection.exec_driver_sql("ALTER TABLE account_hold RENAME TO elsewhere")
+    await database.close()
