@@ -7,7 +7,7 @@ import logging
 import os
 import sys
 import traceback
-from collections.abc import Iterable, Mapping, MutableMapping
+from collections.abc import Mapping, MutableMapping
 from contextlib import suppress
 from contextvars import ContextVar
 from datetime import UTC, datetime
@@ -17,7 +17,7 @@ import orjson
 import structlog
 from structlog.typing import FilteringBoundLogger, Processor, WrappedLogger
 
-from loom_grpc.config import REDACTED, LogConfig
+from loom_grpc.config import LogConfig
 from loom_grpc.telemetry import redact
 
 REQUEST_ID: Final[ContextVar[str]] = ContextVar("request_id", default="")
@@ -28,13 +28,13 @@ _MOST_FRAMES: Final = 40
 Fields = MutableMapping[str, Any]
 
 
-def make_log(config: LogConfig, secrets: Iterable[str], stream: BinaryIO | None = None) -> FilteringBoundLogger:
+def make_log(config: LogConfig, blackener: redact.Blackener, stream: BinaryIO | None = None) -> FilteringBoundLogger:
     """Makes the logger of this process; without a stream it writes to standard error."""
     out = stream or sys.stderr.buffer
     console = config.format == "console" or (config.format == "auto" and out.isatty())
     render = _console(colors=out.isatty() and "NO_COLOR" not in os.environ) if console else [_json]
     log: FilteringBoundLogger = structlog.wrap_logger(
-        _Lines(out, secrets),
+        _Lines(out, blackener),
         processors=[_add_request_id, *render],
         wrapper_class=structlog.make_filtering_bound_logger(level_of(config)),
         cache_logger_on_first_use=True,
@@ -84,20 +84,15 @@ class LibraryLines(logging.Handler):
 class _Lines:
     """Writes finished lines, with every known secret blackened."""
 
-    def __init__(self, stream: BinaryIO, secrets: Iterable[str]) -> None:
+    def __init__(self, stream: BinaryIO, blackener: redact.Blackener) -> None:
         self._stream = stream
-        # A secret looks different inside of JSON when it has quotes or backslashes.
-        spellings = {spelling for secret in secrets for spelling in (secret, json.dumps(secret)[1:-1])}
-        self._secrets = [spelling.encode() for spelling in sorted(spellings, key=len, reverse=True)]
+        self._blacken = blackener.blacken
         self.debug = self.info = self.warning = self.error = self.critical = self.msg
 
     def msg(self, line: bytes) -> None:
         """Writes a line; one that cannot be written is lost, for nobody is left to be told."""
-        for secret in self._secrets:
-            if secret in line:
-                line = line.replace(secret, REDACTED.encode())
         with suppress(OSError, ValueError):
-            self._stream.write(line)
+            self._stream.write(self._blacken(line))
             self._stream.flush()
 
 

@@ -53,6 +53,8 @@ ATTEMPT: Final = "loom.attempt"
 LOOM_PROVIDER: Final = "loom.provider"
 EDGE: Final = "loom.edge"
 REASON: Final = "loom.reason"
+ACCOUNT: Final = "loom.account"
+CONDITION: Final = "loom.condition"
 
 SPAN_ATTRIBUTES: Final[dict[str, str]] = {
     OPERATION: "`chat`",
@@ -83,6 +85,7 @@ SPAN_ATTRIBUTES: Final[dict[str, str]] = {
     REQUEST_ID: "the request id, as in the log and in `loom-request-id`",
     ATTEMPT: "which attempt at the provider this is, from 1",
     LOOM_PROVIDER: "the provider's name in the configuration",
+    ACCOUNT: "the id of the account that was asked, for accounts of a pool",
 }
 """What a span says, by attribute."""
 
@@ -160,6 +163,20 @@ RETRIES: Final = Metric(
     "Attempts that failed and are followed by another, by the reason.",
     (LOOM_PROVIDER, REASON),
 )
+FAILOVERS: Final = Metric(
+    "loom.failovers",
+    "counter",
+    "{failover}",
+    "Attempts that failed and are followed by one with another account, by the reason.",
+    (LOOM_PROVIDER, REASON),
+)
+ACCOUNT_CHANGES: Final = Metric(
+    "loom.account.changes",
+    "counter",
+    "{change}",
+    "Changes of accounts, by the condition that they came to: `available`, `cooling_down`, `refused` or `off`.",
+    (LOOM_PROVIDER, CONDITION),
+)
 ACTIVE: Final = Metric(
     "loom.attempts.active",
     "gauge",
@@ -176,7 +193,18 @@ OVERHEAD: Final = Metric(
     _OVERHEAD,
 )
 
-METRICS: Final = (DURATION, TOKENS, TIME_TO_FIRST_CHUNK, TIME_PER_CHUNK, CALLS, RETRIES, ACTIVE, OVERHEAD)
+METRICS: Final = (
+    DURATION,
+    TOKENS,
+    TIME_TO_FIRST_CHUNK,
+    TIME_PER_CHUNK,
+    CALLS,
+    RETRIES,
+    FAILOVERS,
+    ACCOUNT_CHANGES,
+    ACTIVE,
+    OVERHEAD,
+)
 
 
 def well_known(provider: str) -> str:

@@ -13,8 +13,11 @@ from structlog.typing import FilteringBoundLogger
 
 from loom_grpc import __version__
 from loom_grpc.config import Config
+from loom_grpc.core.account import AccountRef
 from loom_grpc.core.call import Call, Handler, Send
 from loom_grpc.core.errors import LlmError
+from loom_grpc.core.health import Condition
+from loom_grpc.core.pool import Account
 from loom_grpc.telemetry import content, names, redact
 from loom_grpc.telemetry.attempt import Attempt, error_type, server_of
 from loom_grpc.telemetry.log import REQUEST_ID, LibraryLines, frames, level_of, make_log
@@ -48,8 +51,8 @@ class Telemetry:
     ) -> None:
         self._config = config
         self._otlp_headers = otlp_headers or {}
-        known = [*redact.secrets(config, os.environ), *self._otlp_headers.values()]
-        self.log: FilteringBoundLogger = make_log(config.log, known, stream)
+        self._blackener = redact.Blackener([*redact.secrets(config, os.environ), *self._otlp_headers.values()])
+        self.log: FilteringBoundLogger = make_log(config.log, self._blackener, stream)
         """Takes lines about the life of the server: `log.info("event", field=value)`."""
         if worker is not None:
             self.log = self.log.bind(worker=worker)
@@ -80,6 +83,10 @@ class Telemetry:
         asyncio.get_running_loop().set_exception_handler(None)
         logging.getLogger().removeHandler(self._libraries)
 
+    def hide(self, secret: str) -> None:
+        """Keeps a secret that came up only now, such as a rotated key or a token, out of the log from here on."""
+        self._blackener.hide(secret)
+
     def attempt(self, handler: Handler, base_url: str = "") -> Handler:
         """Wraps one attempt at the provider at `base_url`: it is measured, and a span where spans are made."""
         server = server_of(base_url)
@@ -107,6 +114,40 @@ class Telemetry:
         self._metrics.add(names.RETRIES, (call.provider, error.name))
         fields = {"attempt": call.attempt, "delay_s": round(delay, 3)}
         self.log.warning("retrying", **_about(call), **fields, **self._failure(error, call))
+
+    def failing_over(self, call: Call, account: Account, error: LlmError) -> None:
+        """Tells that an account failed a call and another one is looked for."""
+        self._metrics.add(names.FAILOVERS, (call.provider, error.name))
+        fields = {"account": account.ref.id, "attempt": call.attempt}
+        self.log.warning("failing_over", **_about(call), **fields, **self._failure(error, call))
+
+    def account_changed(self, account: Account, before: Condition) -> None:
+        """Tells that an account may now be asked, or no longer."""
+        health = account.health
+        self._metrics.add(names.ACCOUNT_CHANGES, (account.ref.provider, health.condition.value))
+        fields: dict[str, Any] = {"provider": account.ref.provider, "account": account.ref.id, "before": before.value}
+        if health.condition is Condition.COOLING:
+            fields["cooling_s"] = round(health.remaining_s(), 1)
+        if health.last_error:
+            fields["last_error"] = redact.line(health.last_error)
+        gravity = logging.INFO if health.condition is Condition.AVAILABLE else logging.WARNING
+        self.log.log(gravity, "account", status=health.condition.value, **fields)
+
+    def refresh_failed(self, ref: AccountRef, error: LlmError) -> None:
+        """Tells that an account's access token could not be renewed ahead of time."""
+        self.log.warning("refresh_failed", provider=ref.provider, account=ref.id, **self._failure(error, None))
+
+    def tokens_unsaved(self, ref: AccountRef, trouble: str) -> None:
+        """Tells that an account's new tokens are nowhere but in this process."""
+        self.log.error("tokens_unsaved", provider=ref.provider, account=ref.id, message=redact.line(trouble))
+
+    def secret_unavailable(self, key: str, trouble: str) -> None:
+        """Tells that a secret cannot be read; the server goes on with the one that it has."""
+        self.log.error("secret_unavailable", key=key, message=redact.line(trouble))
+
+    def secret_rotated(self, key: str) -> None:
+        """Tells that a secret has another text from now on."""
+        self.log.info("secret_rotated", key=key)
 
     def listing_failed(self, provider: str, error: LlmError) -> None:
         """Tells that a provider would not say which models it has."""
@@ -203,6 +244,8 @@ def _access(call: Call, reason: str, duration_s: float, edge: str) -> dict[str, 
     fields["stream"] = call.stream
     fields["reason"] = reason
     fields["attempts"] = call.attempt
+    if call.account:
+        fields["account"] = call.account
     if call.answer is not None:
         fields["finish_reason"] = call.answer.finish_reason
         if call.answer.HasField("usage"):

@@ -2,22 +2,30 @@
 
 from __future__ import annotations
 
+import json
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Final
+from urllib.parse import unquote
 
 from google.protobuf.message import Message
-from pydantic import SecretStr
 
 from loom_grpc.config import REDACTED, Config, split_reference
-from loom_grpc.config.schema import leaves
+from loom_grpc.config.tree import KeyPath, holds_secret, kind_of, references
 
 PROMPT: Final = "[PROMPT]"
 """What stands in for words of the conversation."""
 
 _SHORTEST_SECRET: Final = 6
 """Shorter ones are made up, and would blacken half of the log."""
+_MOST_LATER: Final = 400
+"""How many secrets are hidden that came up while the server ran."""
+_BLACK: Final = REDACTED.encode()
+_FEW: Final = 20
+"""So many secrets are compared with sooner than a line is searched for long runs."""
+_LONG_RUN: Final = re.compile(rb"(?<![\w.~+/=-])[\w.~+/=-]{40,}")
+"""Longer than the ids in every line, and shorter than most keys and tokens."""
 _CREDENTIAL_HEADER: Final = re.compile(r"auth|key|token|secret|cookie", re.IGNORECASE)
 _KEY_SHAPED: Final = re.compile(
     r"\bbearer\s+[^\s\"',]+|\b(?:sk|gsk|xai|pplx|rk|pk|ghp)[-_][\w*.-]{6,}|\bAIza[\w-]{10,}|\bya29\.[\w-]+|\beyJ[\w-]+\.[\w.-]+",
@@ -39,12 +47,74 @@ _NAMES: Final = frozenset(
 
 
 def secrets(config: Config, environ: Mapping[str, str]) -> list[str]:
-    """Returns the configured secrets, from where they are now."""
-    references = [value.get_secret_value() for _, value in leaves(config) if isinstance(value, SecretStr)]
-    for provider in config.providers.values():
-        references += [value for name, value in provider.headers.items() if _CREDENTIAL_HEADER.search(name)]
-    found = {_follow(reference, environ) for reference in references}
-    return sorted((secret for secret in found if len(secret) >= _SHORTEST_SECRET), key=len, reverse=True)
+    """Returns the configured secrets, from where they are now, as far as that is this machine."""
+    found: set[str] = set()
+    for path, reference in references(config):
+        if holds_secret(kind_of(path)) or _CREDENTIAL_HEADER.search(path[-1]):
+            found |= _within(path, _follow(reference, environ))
+    return sorted(filter(_is_long_enough, found), key=len, reverse=True)
+
+
+def _within(path: KeyPath, secret: str) -> set[str]:
+    """Returns a secret and those that it is made of."""
+    if path == ("database", "url"):
+        return {secret, *_passwords(secret)}
+    if path == ("credentials", "encryption_key"):
+        return {secret, *(key.strip() for key in secret.split(","))}
+    return {secret}
+
+
+def _passwords(url: str) -> set[str]:
+    """Returns the password of a database as the address spells it, and as others do."""
+    _, at, _ = url.rpartition("@")
+    password = url.partition("://")[2].rpartition("@")[0].partition(":")[2] if at else ""
+    return {password, unquote(password)}
+
+
+def _is_long_enough(secret: str) -> bool:
+    return len(secret) >= _SHORTEST_SECRET
+
+
+class Blackener:
+    """Blackens secrets in finished lines: those that it begins with, and the latest of those that it is told of later.
+
+    A token lives for an hour or so, and soon nothing repeats it: what was hidden long ago is forgotten, so that lines cost the same
+    after a year. Hardly a line has a run of letters that is as long as a token, and only such a line is compared with them.
+    """
+
+    def __init__(self, secrets: Iterable[str]) -> None:
+        self._first = {spelling for secret in secrets for spelling in _spellings(secret)}
+        self._later: dict[bytes, None] = {}
+        self._arrange()
+
+    def hide(self, secret: str) -> None:
+        """Blackens a secret from now on."""
+        if not _is_long_enough(secret):
+            return
+        for spelling in _spellings(secret) - self._first:
+            self._later.pop(spelling, None)
+            self._later[spelling] = None
+        while len(self._later) > _MOST_LATER:
+            del self._later[next(iter(self._later))]
+        self._arrange()
+
+    def blacken(self, line: bytes) -> bytes:
+        """Returns the line without the secrets."""
+        for secret in self._all if self._few or _LONG_RUN.search(line) else self._short:
+            if secret in line:
+                line = line.replace(secret, _BLACK)
+        return line
+
+    def _arrange(self) -> None:
+        """Orders the secrets so that one that contains another is blackened whole."""
+        self._all = sorted({*self._first, *self._later}, key=len, reverse=True)
+        self._short = [secret for secret in self._all if not _LONG_RUN.fullmatch(secret)]
+        self._few = len(self._all) <= _FEW
+
+
+def _spellings(secret: str) -> set[bytes]:
+    """A secret looks different inside of JSON when it has quotes or backslashes."""
+    return {spelling.encode() for spelling in (secret, json.dumps(secret)[1:-1])}
 
 
 def line(text: str) -> str:
@@ -71,11 +141,13 @@ def without_conversation(text: str, *messages: Message | None) -> str:
 def _follow(reference: str, environ: Mapping[str, str]) -> str:
     try:
         source, rest = split_reference(reference)
+        if source == "vault":
+            return ""  # whoever fetches it has it hidden
         if source == "file":
             return Path(rest).read_text(encoding="utf-8").rstrip("\r\n")
     except (OSError, ValueError):
         return ""  # a secret that is not there cannot get out; who needs it says what is wrong
-    return environ.get(rest, "") if source == "env" else rest
+    return {"env": environ.get(rest, ""), "literal": rest}.get(source, "")
 
 
 def _without_runs(words: str, told: list[str]) -> str:

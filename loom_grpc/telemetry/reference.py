@@ -112,6 +112,7 @@ in the code, without their messages, which may repeat anything.
 | `call_failed` | info for a caller's mistake, else warning | See below |
 | `retrying` | warning | An attempt has failed and another follows: as `call_failed`, with `attempt` and `delay_s` |
 | `listing_failed` | warning | A provider would not say which models it has |
+| `admin` | info; warning when refused or failed by us | An operator's act, or an attempt at one, has ended, whatever `log.access` says |
 | `crashed` | error | A mistake of this program; `exception` says where |
 | `serving`, `draining`, `stopped` | info | The life of the server |
 | `otlp_failed`, `otlp_works_again` | warning, info | The OTLP endpoint has begun to refuse, or takes again |
@@ -122,5 +123,6 @@ in the code, without their messages, which may repeat anything.
 `call` has `request_id`, `provider`, `model`, `edge` (`grpc` or `http`), `stream`, `reason` (`OK`, `CANCELLED` or an error's),
 `attempts`, `finish_reason`, `input_tokens`, `output_tokens`, `first_content_ms` (of a stream's last attempt), `duration_ms`,
 `upstream_ms` (waiting for providers) and `overhead_ms` (the rest). `call_failed` has `reason`, `message` (what the caller was
-told), `detail` (what the provider said), `metadata` and `retry_after_s`.
+told), `detail` (what the provider said), `metadata` and `retry_after_s`. `admin` has `method` (as AdminService names it, also
+over HTTP), `account` (`provider/id`), `edge`, `peer` (the caller's address), `reason`, `message` and `duration_ms`.
 """

@@ -144,6 +144,8 @@ def _asked(call: Call) -> Attributes:
         names.ATTEMPT: call.attempt,
         names.LOOM_PROVIDER: call.provider,
     }
+    if call.account:
+        attributes[names.ACCOUNT] = call.account
     if call.stream:
         attributes[names.STREAM] = True
     for field, name in _SETTINGS:

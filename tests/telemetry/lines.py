@@ -10,14 +10,19 @@ from typing import Any
 import orjson
 
 from loom_grpc.config import Config
+from loom_grpc.core.account import AccountRef
 from loom_grpc.core.call import Call
+from loom_grpc.core.health import Health
+from loom_grpc.core.pool import Account
 from loom_grpc.telemetry import Telemetry
+from loom_grpc.v1.admin_service_pb2 import ACCOUNT_KIND_API_KEY
 from loom_grpc.v1.llm_service_pb2 import (
     STOP_REASON_STOP,
     Completed,
     LlmEvent,
     LlmRequest,
     LlmResponse,
+    Model,
     Started,
     TextDelta,
 )
@@ -81,3 +86,19 @@ async def answer(call: Call, send: Any) -> None:
     call.responded = True
     for event in (STARTED, TEXT, TEXT, COMPLETED):
         await send(event)
+
+
+def account(id: str = "team-a") -> Account:
+    """Makes an account of OpenAI whose clock stands still."""
+    health = Health(lambda: 1_000.0)
+    return Account(AccountRef("openai", id), ACCOUNT_KIND_API_KEY, answer, NoInquiry(), health, configured=True)
+
+
+class NoInquiry:
+    """Can be asked nothing."""
+
+    async def count_tokens(self, call: Call) -> int | None:
+        return None
+
+    async def models(self, call: Call) -> list[Model] | None:
+        return None

@@ -353,6 +353,16 @@ def test_secrets_from_the_environment_files_and_headers_are_known_too(
     assert log.lines()[0]["value"] == "[REDACTED] [REDACTED] [REDACTED] research"
 
 
+def test_a_token_that_came_up_later_never_gets_into_the_log() -> None:
+    log = Log()
+    running = telemetry(log)
+
+    running.hide("a-token-of-this-hour")
+    running.finished(call(), LlmError(PROVIDER_AUTH_FAILED, "No.", detail="bad a-token-of-this-hour"), 0.1, "grpc")
+
+    assert log.lines("call_failed")[0]["detail"] == "bad [REDACTED]"
+
+
 async def test_an_attempt_writes_nothing_of_the_prompt() -> None:
     log = Log()
     running = telemetry(log)

@@ -13,12 +13,13 @@ from prometheus_client.samples import Sample
 
 from loom_grpc.core.call import Call, Handler, Send
 from loom_grpc.core.errors import INVALID_REQUEST, PROVIDER_BAD_RESPONSE, PROVIDER_RATE_LIMITED, LlmError
+from loom_grpc.core.health import Condition
 from loom_grpc.telemetry import Telemetry
 from loom_grpc.telemetry.metrics import MOST_MODELS
 from loom_grpc.telemetry.names import METRICS, prometheus_label, prometheus_name
 from loom_grpc.v1.llm_service_pb2 import LlmEvent, LlmResponse
 from loom_grpc.v1.usage_pb2 import Usage
-from tests.telemetry.lines import ANSWER, STARTED, TEXT, answer, call, configuration, ignore, telemetry
+from tests.telemetry.lines import ANSWER, STARTED, TEXT, account, answer, call, configuration, ignore, telemetry
 
 LABELS = {"gen_ai_operation_name": "chat", "gen_ai_provider_name": "openai", "gen_ai_request_model": "gpt-4o"}
 
@@ -281,6 +282,8 @@ async def test_every_metric_of_the_table_can_be_seen_with_its_labels() -> None:
     with pytest.raises(LlmError):
         await attempt(measured, fails(error), call())
     measured.retrying(call(), error, 0.5)
+    measured.failing_over(call(), account(), error)
+    measured.account_changed(account(), Condition.OFF)
     measured.finished(call(), None, 0.1, "grpc")
 
     families = {family.name: family for family in text_string_to_metric_families(measured.prometheus().decode())}

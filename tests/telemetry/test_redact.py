@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from loom_grpc.telemetry.redact import line, without_conversation
+from loom_grpc.config import Config
+from loom_grpc.telemetry.redact import Blackener, line, secrets, without_conversation
 from loom_grpc.v1.llm_service_pb2 import LlmRequest, LlmResponse
 from loom_grpc.v1.message_pb2 import ROLE_USER, Media, Message, Part, ToolCall, ToolDefinition
 
@@ -137,3 +139,115 @@ def test_a_long_text_is_cut_and_put_on_one_line() -> None:
 
     assert text.startswith("first second xxx")
     assert (len(text), text[-1]) == (2000, "…")
+
+
+def test_every_configured_secret_is_known_wherever_it_is(tmp_path: Path) -> None:
+    (tmp_path / "key").write_text("from-a-file\n")
+    oauth = {
+        "client_secret": "client-secret",
+        "headers": {"x-token": "oauth-header", "x-beta": "not-secret"},
+        "token_headers": {"authorization": "token-header"},
+    }
+    config = Config.model_validate(
+        {
+            "providers": {
+                "a": {
+                    "oauth": oauth,
+                    "accounts": {
+                        "b": {"api_key": "env:B_KEY"},
+                        "c": {"oauth": {"client_secret": f"file:{tmp_path / 'key'}"}},
+                        "d": {"api_key": "vault:kv/a#b"},
+                    },
+                }
+            },
+            "database": {"url": "postgresql://somebody:p%40ssword@host/name"},
+            "credentials": {"encryption_key": "first-key, second-key"},
+            "vault": {"token": "vault-token", "secret_id": "secret-id"},
+            "admin": {"api_key": "admin-key"},
+            "telemetry": {"otlp_headers": {"x-team": "otlp-header"}},
+        }
+    )
+
+    assert sorted(secrets(config, {"B_KEY": "from-the-environment"})) == [
+        "admin-key",
+        "client-secret",
+        "first-key",
+        "first-key, second-key",
+        "from-a-file",
+        "from-the-environment",
+        "oauth-header",
+        "otlp-header",
+        "p%40ssword",
+        "p@ssword",
+        "postgresql://somebody:p%40ssword@host/name",
+        "second-key",
+        "secret-id",
+        "token-header",
+        "vault-token",
+    ]
+
+
+@pytest.mark.parametrize("url", ["sqlite:////var/lib/loom.db", "postgresql://host/name", "postgresql://user@host/name"])
+def test_a_database_without_a_password_adds_only_its_address(url: str) -> None:
+    assert secrets(Config.model_validate({"database": {"url": url}}), {}) == [url]
+
+
+def test_a_secret_that_comes_up_later_is_blackened_from_then_on() -> None:
+    blackener = Blackener(["configured"])
+    text = b"configured later-token"
+
+    before = blackener.blacken(text)
+    blackener.hide("later-token")
+
+    assert (before, blackener.blacken(text)) == (b"[REDACTED] later-token", b"[REDACTED] [REDACTED]")
+
+
+def test_a_secret_within_another_does_not_leave_the_rest_of_it() -> None:
+    blackener = Blackener(["token-1"])
+    blackener.hide("token-1-and-more")
+
+    assert blackener.blacken(b"token-1-and-more") == b"[REDACTED]"
+
+
+def test_a_secret_is_blackened_inside_of_json_too() -> None:
+    blackener = Blackener([])
+    blackener.hide('quo"ted')
+
+    assert blackener.blacken(json.dumps({"key": 'quo"ted'}).encode()) == b'{"key": "[REDACTED]"}'
+
+
+def test_what_is_too_short_for_a_secret_blackens_nothing() -> None:
+    blackener = Blackener([])
+    blackener.hide("call")
+    blackener.hide("")
+
+    assert blackener.blacken(b"a call") == b"a call"
+
+
+def test_only_the_latest_tokens_are_kept_and_the_configured_secrets() -> None:
+    blackener = Blackener(["configured"])
+    for number in range(1000):
+        blackener.hide("often-used")
+        blackener.hide(f"token-{number:04}")
+
+    line = b"configured often-used token-0000 token-0500 token-0999 token-0650"
+
+    assert blackener.blacken(line) == b"[REDACTED] [REDACTED] token-0000 token-0500 [REDACTED] [REDACTED]"
+
+
+@given(
+    secrets=st.lists(
+        st.text(st.characters(min_codepoint=33, max_codepoint=0x17F), min_size=6, max_size=90), min_size=1, max_size=40
+    ),
+    around=st.text(max_size=60),
+    data=st.data(),
+)
+def test_no_hidden_secret_survives_in_a_line(secrets: list[str], around: str, data: st.DataObject) -> None:
+    blackener = Blackener(secrets[::2])
+    for secret in secrets[1::2]:
+        blackener.hide(secret)
+    told = data.draw(st.sampled_from(secrets))
+
+    blackened = blackener.blacken(f"{around}{told}{around}".encode(errors="replace"))
+
+    assert told.encode() not in blackened.replace(b"[REDACTED]", b"\0")
