@@ -41,5 +41,8 @@ async def _set_up(config: Config) -> None:
     from loom_grpc.app import App
     from loom_grpc.telemetry import Telemetry
 
-    async with App(config, os.environ, Telemetry(config)):
-        pass
+    app = App(config, os.environ, Telemetry(config))
+    try:
+        app.provision()
+    finally:
+        await app.close()

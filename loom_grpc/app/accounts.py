@@ -1,0 +1,206 @@
+"""The accounts of all providers: those of the configuration, and those that come and go with the store."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterator, Mapping
+
+from loom_grpc.app.provider import LONE, Provider
+from loom_grpc.config import AccountConfig, OAuthConfig, oauth_of
+from loom_grpc.core.account import AccountRef, CredentialStore, Stored, StoredKey, Tokens
+from loom_grpc.core.health import Condition, Event
+from loom_grpc.core.pool import Account
+from loom_grpc.credentials.google_adc import GoogleAdc
+from loom_grpc.credentials.oauth import OAuthApp, OAuthSettings
+from loom_grpc.credentials.oauth_account import OAuthCredential
+from loom_grpc.credentials.secret import Secret, Secrets
+from loom_grpc.telemetry import Telemetry
+from loom_grpc.v1.admin_service_pb2 import (
+    ACCOUNT_KIND_API_KEY,
+    ACCOUNT_KIND_GOOGLE,
+    ACCOUNT_KIND_NONE,
+    ACCOUNT_KIND_OAUTH,
+)
+
+Headers = Callable[[], Mapping[str, str]]
+
+
+class Accounts:
+    """Puts accounts into the providers' pools and takes them out again."""
+
+    def __init__(self, store: CredentialStore, secrets: Secrets, telemetry: Telemetry) -> None:
+        self.providers: dict[str, Provider] = {}
+        self.oauth: dict[AccountRef, OAuthCredential] = {}
+        """What the OAuth accounts show."""
+        self.changed = asyncio.Event()
+        """Set, and replaced by another, when an account comes, goes or changes its condition."""
+        self.lock = asyncio.Lock()
+        """Held while the store is read or written together with the pools: what was read before a change must not undo it."""
+        self._store = store
+        self._secrets = secrets
+        self._telemetry = telemetry
+        self._lone: dict[str, Account] = {}
+        self._stored: dict[AccountRef, Stored] = {}
+
+    def __iter__(self) -> Iterator[Account]:
+        for provider in self.providers.values():
+            yield from provider.pool.accounts
+
+    def find(self, ref: AccountRef) -> Account | None:
+        """Returns an account by its name."""
+        provider = self.providers.get(ref.provider)
+        accounts = provider.pool.accounts if provider is not None else []
+        return next((account for account in accounts if account.ref == ref), None)
+
+    def add_provider(self, provider: Provider) -> None:
+        """Takes a provider in, with the accounts of its configuration; raises `ConfigError`."""
+        self.providers[provider.name] = provider
+        config = provider.config
+        if not config.accounts:
+            self._lone[provider.name] = self._lone_account(provider)
+        self._arrange(provider, [self._configured(provider, id, account) for id, account in config.accounts.items()])
+
+    def sync(self, stored: Mapping[AccountRef, Stored]) -> None:
+        """Brings the pools in step with what the store has."""
+        for ref in [ref for ref in self._stored if ref not in stored]:
+            self.forget(ref)
+        for ref, value in stored.items():
+            self.keep(ref, value)
+
+    def keep(self, ref: AccountRef, stored: Stored) -> None:
+        """Takes in what the store has for an account: a new one, or something new for one that is there."""
+        before = self._stored.get(ref)
+        self._stored[ref] = stored
+        provider = self.providers.get(ref.provider)
+        if provider is None or before == stored:
+            return
+        account = self.find(ref)
+        if account is not None and account.kind == ACCOUNT_KIND_OAUTH and isinstance(stored, Tokens):
+            if self.oauth[ref].adopt(stored):
+                account.health.record(Event.RENEWED)
+        elif account is None or not account.configured:
+            others = [other for other in provider.pool.accounts if other is not account]
+            self._arrange(provider, [*others, self._added(provider, ref, stored, account)])
+
+    def forget(self, ref: AccountRef) -> None:
+        """Lets go of what the store no longer has."""
+        self._stored.pop(ref, None)
+        account = self.find(ref)
+        if account is None:
+            return
+        if not account.configured:
+            self.oauth.pop(ref, None)
+            provider = self.providers[ref.provider]
+            self._arrange(provider, [other for other in provider.pool.accounts if other is not account])
+        elif ref in self.oauth:
+            self.oauth[ref].adopt(None)
+
+    def condition_changed(self, account: Account, before: Condition) -> None:
+        """Tells the log, and whoever waits for `changed`."""
+        self._telemetry.account_changed(account, before)
+        self._tell()
+
+    def oauth_app(self, ref: AccountRef) -> OAuthApp | None:
+        """Returns the operator's application for an account's login; None where the configuration does not say."""
+        config = self.providers[ref.provider].config
+        settings = oauth_of(config, config.accounts.get(ref.id))
+        return OAuthApp(ref.provider, self._settings(ref.provider, settings)) if settings is not None else None
+
+    def _arrange(self, provider: Provider, accounts: list[Account]) -> None:
+        """Sets a pool: the configuration's accounts, then the store's by their ids; and the plain key, unless it is none and others are."""
+        order = {id: number for number, id in enumerate(provider.config.accounts)}
+        chosen = [account for account in accounts if not account.implicit]
+        chosen.sort(key=lambda account: (order.get(account.ref.id, len(order)), account.ref.id))
+        lone = self._lone.get(provider.name)
+        has_others = bool(chosen) or provider.config.oauth is not None
+        if lone is not None and not (lone.kind == ACCOUNT_KIND_NONE and has_others):
+            chosen.insert(0, lone)
+        provider.pool.accounts = chosen
+        self._tell()
+
+    def _lone_account(self, provider: Provider) -> Account:
+        """Makes the account of a provider that is configured with one key, with Google's credentials, or with nothing to show."""
+        config, is_vertex = provider.config, provider.row.dialect == "vertex"
+        field = "access_token" if is_vertex else "api_key"
+        reference = config.access_token if is_vertex else config.api_key
+        if reference is not None:
+            secret = self._secrets.find(reference.get_secret_value(), f"providers.{provider.name}.{field}")
+            return self._with_key(provider, LONE, secret, configured=True, implicit=True)
+        if is_vertex:
+            google = GoogleAdc(config.credentials_file)
+            return provider.account(LONE, ACCOUNT_KIND_GOOGLE, google, configured=True, implicit=True)
+        return provider.account(LONE, ACCOUNT_KIND_NONE, provider.key(None), configured=True, implicit=True)
+
+    def _configured(self, provider: Provider, id: str, config: AccountConfig) -> Account:
+        if config.api_key is not None:
+            key = f"providers.{provider.name}.accounts.{id}.api_key"
+            secret = self._secrets.find(config.api_key.get_secret_value(), key)
+            return self._with_key(provider, id, secret, configured=True)
+        if config.credentials_file is not None:
+            return provider.account(id, ACCOUNT_KIND_GOOGLE, GoogleAdc(config.credentials_file), configured=True)
+        return self._with_login(provider, AccountRef(provider.name, id), None, configured=True)
+
+    def _added(self, provider: Provider, ref: AccountRef, stored: Stored, before: Account | None) -> Account:
+        """Makes an account of the store's; one that takes the place of another of its name goes on with its counts."""
+        if isinstance(stored, StoredKey):
+            self._telemetry.hide(stored.key)
+            account = self._with_key(provider, ref.id, Secret.literal(stored.key), configured=False)
+        else:
+            account = self._with_login(provider, ref, stored, configured=False)
+        if before is not None:
+            account.health = before.health
+            account.health.record(Event.RENEWED)
+        return account
+
+    def _with_key(
+        self, provider: Provider, id: str, secret: Secret, *, configured: bool, implicit: bool = False
+    ) -> Account:
+        credential = provider.key(secret)
+        account = provider.account(id, ACCOUNT_KIND_API_KEY, credential, configured=configured, implicit=implicit)
+        secret.watch(lambda: account.health.record(Event.RENEWED))
+        return account
+
+    def _with_login(self, provider: Provider, ref: AccountRef, tokens: Tokens | None, *, configured: bool) -> Account:
+        settings = oauth_of(provider.config, provider.config.accounts.get(ref.id)) or OAuthConfig()
+        credential = OAuthCredential(
+            ref,
+            OAuthApp(provider.name, self._settings(provider.name, settings)),
+            self._store,
+            tokens=tokens,
+            headers=self._headers(provider.name, "headers", settings.headers),
+            on_tokens=self._hide,
+            on_unsaved=self._telemetry.tokens_unsaved,
+        )
+        self.oauth[ref] = credential
+        return provider.account(ref.id, ACCOUNT_KIND_OAUTH, credential, configured=configured)
+
+    def _settings(self, provider: str, config: OAuthConfig) -> OAuthSettings:
+        secret = config.client_secret
+        at = f"providers.{provider}.oauth.client_secret"
+        return OAuthSettings(
+            authorize_url=config.authorize_url,
+            token_url=config.token_url,
+            client_id=config.client_id,
+            client_secret=self._secrets.find(secret.get_secret_value(), at).reveal if secret is not None else None,
+            client_auth=config.client_auth,
+            redirect_uri=config.redirect_uri,
+            scopes=tuple(config.scopes),
+            token_format=config.token_format,
+            authorize_params=config.authorize_params,
+            token_headers=self._headers(provider, "token_headers", config.token_headers),
+        )
+
+    def _headers(self, provider: str, key: str, references: Mapping[str, str]) -> Headers:
+        found = {
+            name: self._secrets.find(reference, f"providers.{provider}.oauth.{key}.{name}")
+            for name, reference in references.items()
+        }
+        return lambda: {name.lower(): secret.reveal() for name, secret in found.items()}
+
+    def _hide(self, tokens: Tokens) -> None:
+        self._telemetry.hide(tokens.access)
+        self._telemetry.hide(tokens.refresh)
+
+    def _tell(self) -> None:
+        told, self.changed = self.changed, asyncio.Event()
+        told.set()
