@@ -12,6 +12,7 @@ import grpc
 import grpc.aio
 
 from loom_grpc import __version__
+from loom_grpc.client.admin import AdminClient
 from loom_grpc.client.failure import llm_error
 from loom_grpc.client.message import Fields, make_request
 from loom_grpc.core import errors
@@ -135,6 +136,14 @@ class LoomClient:
             if not page.next_page_token:
                 return models
             request.page_token = page.next_page_token
+
+    def admin(self, key: str | None = None, *, metadata: Mapping[str, str] | None = None) -> AdminClient:
+        """Returns what administers the server, with the server's admin key or, without one here, with the client's `api_key`.
+
+        Raises `ValueError` for a key that cannot be sent.
+        """
+        own = self.metadata(_metadata(key, metadata or {}))
+        return AdminClient(self.channel, self.target, own, self._timeout_s)
 
     @property
     def channel(self) -> grpc.aio.Channel:

@@ -34,6 +34,7 @@ _CODES: Final = {
     429: "rate_limited",
     431: "header_too_large",
     500: "internal_error",
+    501: "not_implemented",
     502: "upstream_error",
     503: "service_unavailable",
     504: "upstream_timeout",

@@ -11,9 +11,13 @@ from grpc_reflection.v1alpha import reflection
 
 from loom_grpc.config import ConfigError, GrpcConfig, TlsConfig
 from loom_grpc.core.ports import Gateway
-from loom_grpc.server.llm_service import NAME, LlmEdge
+from loom_grpc.server import admin_service, llm_service
+from loom_grpc.server.admin_service import AdminEdge
+from loom_grpc.server.llm_service import LlmEdge
+from loom_grpc.server.rpc import Entrance
 from loom_grpc.telemetry import Telemetry
 
+_SERVICES: Final = (llm_service.NAME, admin_service.NAME)
 _HEALTH: Final[str] = health_pb2.DESCRIPTOR.services_by_name["Health"].full_name
 _LAST_WORD_S: Final = 0.1
 _TRANSPORT_SLACK: Final = 4
@@ -25,7 +29,8 @@ class GrpcEdge:
 
     def __init__(self, config: GrpcConfig, gateway: Gateway, telemetry: Telemetry, *, shared_port: bool) -> None:
         self._config = config
-        self._service = LlmEdge(gateway, telemetry, config.max_message_bytes)
+        self._entrance = Entrance(config.max_message_bytes)
+        self._edges = (LlmEdge(gateway, telemetry, self._entrance), AdminEdge(gateway, telemetry, self._entrance))
         self._health = _Health()
         self._drained = False
         self._server = grpc.aio.server(options=_options(config, shared_port))
@@ -35,7 +40,7 @@ class GrpcEdge:
         """Listens and serves; returns the port (0 for a Unix socket). Raises `ConfigError` when the address cannot be had."""
         port = self._bind()
         await self._server.start()
-        for name in ("", NAME):
+        for name in ("", *_SERVICES):
             await self._health.set(name, health_pb2.HealthCheckResponse.SERVING)
         return port
 
@@ -44,7 +49,7 @@ class GrpcEdge:
         if self._drained:
             return  # a second stop of a stopped server crashes grpcio 1.85
         self._drained = True
-        self._service.drain()
+        self._entrance.drain()
         await self._health.enter_graceful_shutdown()
         self._health.ending.set()
         await self._server.stop(grace_s)
@@ -59,9 +64,9 @@ class GrpcEdge:
             raise ConfigError(f"grpc.address: cannot listen on {address}; another program may have it") from None
 
     def _add_services(self) -> None:
-        self._server.add_generic_rpc_handlers((self._service.handlers(),))
+        self._server.add_generic_rpc_handlers([edge.handlers() for edge in self._edges])
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
-        names = [NAME, _HEALTH]
+        names = [*_SERVICES, _HEALTH]
         if self._config.channelz:
             from grpc_channelz.v1 import channelz
 

@@ -12,10 +12,12 @@ from starlette.middleware.cors import CORSMiddleware
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
+from starlette.types import Receive, Scope, Send
 
 from loom_grpc.config import Config, CorsConfig
 from loom_grpc.core.ports import Gateway
 from loom_grpc.frontends.loom_error import error_body
+from loom_grpc.shim import admin
 from loom_grpc.shim.health import Health
 from loom_grpc.shim.proxy import Proxy
 from loom_grpc.telemetry import Telemetry
@@ -51,6 +53,7 @@ def make_app(config: Config, gateway: Gateway, telemetry: Telemetry, draining: C
         routes=[
             Route("/proxy/{provider}/complete", complete, methods=["POST"]),
             Route("/proxy/{provider}/stream", stream, methods=["POST"]),
+            *admin.routes(config, gateway, telemetry, draining),
             Route("/health", Health(gateway).answer),
             Route("/livez", _livez),
             Route("/readyz", readyz),
@@ -72,12 +75,23 @@ async def _refuse(_request: Request, error: Any) -> Response:
     return Response(body, error.status_code, error.headers, media_type="application/json")
 
 
+class _Cors(CORSMiddleware):
+    """Opens everything to scripts of other origins but administration: a page that may ask a model may not administer."""
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Passes a request on, with CORS where that is wanted."""
+        if scope["type"] == "http" and scope["path"].startswith(admin.PATH):
+            await self.app(scope, receive, send)
+        else:
+            await super().__call__(scope, receive, send)
+
+
 def _cors(config: CorsConfig) -> list[Middleware]:
     if not config.allow_origins:
         return []
     return [
         Middleware(
-            CORSMiddleware,
+            _Cors,
             allow_origins=config.allow_origins,
             allow_methods=["GET", "POST"],
             allow_headers=config.allow_headers,

@@ -14,6 +14,7 @@ from starlette.responses import Response
 from loom_grpc import __version__
 from loom_grpc.core.errors import LlmError
 from loom_grpc.core.ports import Gateway, ProviderState
+from loom_grpc.frontends import loom_admin
 
 _NOBODY: Final = {"name": "none", "status": "degraded", "error": "LLM service not configured"}
 
@@ -48,15 +49,15 @@ class Health:
         return {"status": _overall(states), "providers": [_provider(state) for state in states]}
 
 
-def _provider(state: ProviderState) -> dict[str, str]:
-    value = {"name": state.name, "status": "healthy" if state.healthy else "unhealthy", "mode": "api_key"}
+def _provider(state: ProviderState) -> dict[str, Any]:
+    value: dict[str, Any] = {"name": state.name, "status": state.status, "mode": state.mode}
+    if state.pool is not None:
+        value["pool"] = loom_admin.pool(state.pool, time.time())
     if state.error:
         value["error"] = state.error
     return value
 
 
 def _overall(states: Iterable[ProviderState]) -> str:
-    healthy = {state.healthy for state in states}
-    if healthy == {True}:
-        return "healthy"
-    return "degraded" if True in healthy else "unhealthy"
+    statuses = {state.status for state in states}
+    return statuses.pop() if len(statuses) == 1 else "degraded"

@@ -12,12 +12,13 @@ from starlette.types import Receive, Scope, Send
 
 from loom_grpc.config import Config
 from loom_grpc.core.call import Call
-from loom_grpc.core.errors import DRAINING, INTERNAL, INVALID_REQUEST, PROVIDER_BAD_RESPONSE, LlmError
+from loom_grpc.core.errors import INVALID_REQUEST, PROVIDER_BAD_RESPONSE, LlmError
 from loom_grpc.core.ports import Gateway
 from loom_grpc.frontends.body import HttpError
 from loom_grpc.frontends.loom import Writer
 from loom_grpc.frontends.loom_error import error_body
 from loom_grpc.frontends.loom_request import read_request
+from loom_grpc.shim import failure as failures
 from loom_grpc.shim.exchange import Exchange, Gone, Header
 from loom_grpc.shim.watch import Watch
 from loom_grpc.telemetry import Telemetry
@@ -67,11 +68,12 @@ class Proxy:
             failure = error
             await answer.fail(failure)
         except Exception as error:  # noqa: BLE001 # this is the edge: what is not foreseen is logged and told
-            failure = self._crashed(answer.call, error)
+            self._telemetry.crashed(answer.call, error)
+            failure = failures.crashed()
             await answer.fail(failure)
         except asyncio.CancelledError:
             # The time to drain is over. The caller is told, and then nothing is left to be cancelled.
-            failure = _draining()
+            failure = failures.draining()
             await answer.fail(failure)
         self._telemetry.finished(answer.call, failure, answer.lasted_s(), "http", cancelled=gone)
 
@@ -87,17 +89,13 @@ class Proxy:
 
     async def _run(self, answer: Whole, provider: str) -> None:
         if self._draining():
-            raise _draining()
+            raise failures.draining()
         call, exchange = answer.call, answer.exchange
         call.deadline = answer.began_at + exchange.timeout_s()
         call.request = read_request(await exchange.json_body(self._max_body_bytes), provider)
         async with answer.watch():
             await self._gateway.answer(call, answer.send)
         await answer.finish()
-
-    def _crashed(self, call: Call, error: Exception) -> LlmError:
-        self._telemetry.crashed(call, error)
-        return LlmError(INTERNAL, "The server failed; its log has the details under the request id.")
 
 
 class Whole:
@@ -215,10 +213,6 @@ class Streamed(Whole):
 def _ascii(text: str) -> bytes:
     """Makes a name fit for a header."""
     return text.encode("ascii", "backslashreplace")
-
-
-def _draining() -> LlmError:
-    return LlmError(DRAINING, "The server is shutting down; call again, another one will answer.", retry_after=1)
 
 
 def _unfinished() -> LlmError:

@@ -12,9 +12,10 @@ import grpc.aio
 from loom_grpc.client import LoomClient, llm_error
 from loom_grpc.client.health import serving_status
 from loom_grpc.core.call import Call, Send
-from loom_grpc.core.errors import LlmError
-from loom_grpc.core.ports import ProviderState
+from loom_grpc.core.errors import UNAUTHENTICATED, LlmError
+from loom_grpc.core.ports import Admin, ProviderState
 from loom_grpc.providers.registry import PROVIDERS
+from loom_grpc.telemetry.log import REQUEST_ID
 from loom_grpc.v1.llm_service_pb2 import Completed, CountTokensResponse, LlmEvent, Model
 
 _FORWARDED: Final = ("authorization", "loom-events", "traceparent", "tracestate", "baggage")
@@ -62,7 +63,16 @@ class RemoteGateway:
             if not self._known:
                 raise
             error = error or failure.message
-        return [ProviderState(name, _title(name), True, not error, error) for name in self._known]
+        status: Final = "unhealthy" if error else "healthy"
+        return [ProviderState(name, _title(name), True, status, error) for name in self._known]
+
+    def admin(self, key: str) -> Admin:
+        """Lets the server behind decide what the key is good for; the client's own key is not shown there."""
+        metadata = {"x-request-id": REQUEST_ID.get()} if REQUEST_ID.get() else {}
+        try:
+            return self._client.admin(key, metadata=metadata)
+        except ValueError:  # no key, or one that no server can have
+            raise LlmError(UNAUTHENTICATED, "Administration needs the server's admin key as bearer token.") from None
 
     async def _stream(self, call: Call, send: Send) -> None:
         stream = self._client.stream(call.request, timeout_s=_timeout_s(call), metadata=_metadata(call))

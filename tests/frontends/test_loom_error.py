@@ -57,6 +57,11 @@ def failed(error: LlmError, writer: Writer = PLAIN) -> tuple[int, Any, Any]:
         ("CONTENT_BLOCKED", 400, "bad_request", "Oh.", "API error: Oh."),
         ("DRAINING", 503, "service_unavailable", "Oh.", "API error: Oh."),
         ("INTERNAL", 500, "internal_error", "Oh.", "API error: Oh."),
+        ("ACCOUNT_NOT_FOUND", 404, "not_found", "Oh.", "API error: Oh."),
+        ("ACCOUNT_EXISTS", 409, "conflict", "Oh.", "API error: Oh."),
+        ("LOGIN_STATE_INVALID", 400, "bad_request", "Oh.", "API error: Oh."),
+        ("LOGIN_EXCHANGE_FAILED", 400, "bad_request", "Oh.", "API error: Oh."),
+        ("STORAGE_UNAVAILABLE", 503, "service_unavailable", "Oh.", "API error: Oh."),
     ],
 )
 def test_every_failure_has_looms_words(reason: str, status: int, code: str, message: str, event: str) -> None:

@@ -23,7 +23,7 @@ from tests.stand_in import Connection, stand_in
 ECHO = LlmRequest(provider="mock", model="mock-echo", messages=[Message(role=ROLE_USER, content="hi")])
 
 
-@pytest.mark.parametrize("service", ["", "loom_grpc.v1.LlmService"])
+@pytest.mark.parametrize("service", ["", "loom_grpc.v1.LlmService", "loom_grpc.v1.AdminService"])
 async def test_health_is_told_for_each_service(service: str) -> None:
     async with serving(configuration()) as server:
         stub = health_of(server.channel)
@@ -47,7 +47,12 @@ async def test_reflection_shows_the_contract() -> None:
         answers = [answer async for answer in call]
 
     names = {service.name for service in answers[0].list_services_response.service}
-    assert names == {"loom_grpc.v1.LlmService", "grpc.health.v1.Health", "grpc.reflection.v1alpha.ServerReflection"}
+    assert names == {
+        "loom_grpc.v1.LlmService",
+        "loom_grpc.v1.AdminService",
+        "grpc.health.v1.Health",
+        "grpc.reflection.v1alpha.ServerReflection",
+    }
 
 
 async def test_channelz_is_served_when_it_is_switched_on() -> None:

@@ -16,7 +16,8 @@ import orjson
 from loom_grpc.app import App
 from loom_grpc.config import Config
 from loom_grpc.core.call import Call, Send
-from loom_grpc.core.ports import Gateway, ProviderState
+from loom_grpc.core.errors import PERMISSION_DENIED, LlmError
+from loom_grpc.core.ports import Admin, Gateway, ProviderState
 from loom_grpc.shim.serve import HttpEdge
 from loom_grpc.telemetry import Telemetry
 from loom_grpc.v1.llm_service_pb2 import Completed, CountTokensResponse, LlmEvent, LlmResponse, Model
@@ -64,6 +65,9 @@ class Script:
 
     async def providers(self) -> list[ProviderState]:
         return self.states
+
+    def admin(self, key: str) -> Admin:
+        raise LlmError(PERMISSION_DENIED, "Nobody administers a script.")
 
 
 def plays(*events: LlmEvent) -> Script:

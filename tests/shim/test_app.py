@@ -17,7 +17,10 @@ from tests.shim.serving import HI, Script, configuration, plays, shim
 
 def states(**healthy: bool) -> list[ProviderState]:
     """Makes the states of configured providers, and of one that is not."""
-    known = [ProviderState(name, name.title(), True, good, "" if good else "Oh.") for name, good in healthy.items()]
+    known = [
+        ProviderState(name, name.title(), True, "healthy" if good else "unhealthy", "" if good else "Oh.")
+        for name, good in healthy.items()
+    ]
     return [*known, ProviderState("vertex", "Vertex", configured=False)]
 
 

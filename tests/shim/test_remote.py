@@ -196,8 +196,8 @@ async def test_providers_are_unhealthy_once_the_server_does_not_answer(gateway: 
         ProviderState("own", "own", configured=True),
     ]
     assert after == [
-        ProviderState("openai", "OpenAI", configured=True, healthy=False, error=error),
-        ProviderState("own", "own", configured=True, healthy=False, error=error),
+        ProviderState("openai", "OpenAI", configured=True, status="unhealthy", error=error),
+        ProviderState("own", "own", configured=True, status="unhealthy", error=error),
     ]
 
 

@@ -10,6 +10,9 @@ import grpc
 
 from loom_grpc import client as loom
 from loom_grpc.client import (
+    Account,
+    AccountStatus,
+    AdminClient,
     CountTokensResponse,
     ErrorReason,
     LlmError,
@@ -20,17 +23,20 @@ from loom_grpc.client import (
     Message,
     Model,
     Part,
+    PoolHealth,
     Reasoning,
     ResponseFormat,
+    StartLoginResponse,
     StopReason,
     Stream,
     ToolCall,
     ToolChoice,
     ToolDefinition,
     Usage,
+    WatchHealthResponse,
 )
 from loom_grpc.core.call import Call, Send
-from loom_grpc.core.ports import Gateway
+from loom_grpc.core.ports import Admin, Gateway
 from loom_grpc.shim.remote import RemoteGateway
 
 
@@ -117,6 +123,19 @@ async def connections() -> None:
     LoomClient(tls=grpc.ssl_channel_credentials())
     async with LoomClient() as client:
         assert_type(client, LoomClient)
+
+
+async def administration(client: LoomClient) -> None:
+    admin: Admin = client.admin("k")
+    assert_type(client.admin(), AdminClient)
+    accounts = await client.admin().list_accounts()
+    assert_type(accounts, list[Account])
+    assert_type(accounts[0].status, AccountStatus.ValueType)
+    assert_type(await admin.add_account("openai", "a", "sk"), Account)
+    assert_type(await admin.start_login("anthropic"), StartLoginResponse)
+    async for health in admin.watch_health():
+        assert_type(health, WatchHealthResponse)
+        assert_type(health.pools[0], PoolHealth)
 
 
 async def gateways(client: LoomClient, call: Call, send: Send) -> None:
