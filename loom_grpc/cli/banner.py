@@ -126,8 +126,10 @@ def _on(config: Config) -> Iterator[tuple[str, ProviderConfig]]:
 
 
 def _provider_words(name: str, provider: ProviderConfig) -> str:
-    model = _default_model(name, provider)
-    return f"{name} ({model})" if model else name
+    accounts = len(provider.accounts)
+    pool = f"{accounts} account{'s' if accounts > 1 else ''}" if accounts else ""
+    words = ", ".join(filter(None, (_default_model(name, provider), pool)))
+    return f"{name} ({words})" if words else name
 
 
 def _default_model(name: str, provider: ProviderConfig) -> str:

@@ -6,8 +6,9 @@ import argparse
 import importlib
 import os
 import sys
-from collections.abc import Callable, Sequence
-from typing import Any, Final, NamedTuple, NoReturn
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from types import MappingProxyType
+from typing import Any, Final, Literal, NamedTuple, NoReturn
 
 from loom_grpc import __version__
 from loom_grpc.cli.output import (
@@ -31,6 +32,20 @@ _EXIT_CODES: Final = (
 )
 
 
+class Word(NamedTuple):
+    """What a command takes without a flag."""
+
+    name: str
+    summary: str
+    number: Literal["?", "*"] | None = None
+    """`?` for a word that may be left out, `*` for any number; None for exactly one."""
+
+    def add(self, parser: argparse.ArgumentParser) -> None:
+        """Makes the parser take the word."""
+        default = "" if self.number == "?" else None
+        parser.add_argument(self.name, nargs=self.number, default=default, help=self.summary)
+
+
 class Flag(NamedTuple):
     """A flag of a command."""
 
@@ -43,23 +58,39 @@ class Flag(NamedTuple):
     """The environment variable that stands in for the flag."""
     default: str | None = None
     kind: Callable[[str], object] = str
+    required: bool = False
 
     def add(self, parser: argparse.ArgumentParser) -> None:
         """Makes the parser take the flag."""
         options: dict[str, Any] = {"action": "store_true"}
         if self.metavar:
             default = os.environ.get(self.variable) or self.default
-            options = {"metavar": self.metavar, "default": default, "type": self.kind}
+            options = {"metavar": self.metavar, "default": default, "type": self.kind, "required": self.required}
         parser.add_argument(*self.names.split(), help=self.summary, **options)
+
+
+class Action(NamedTuple):
+    """One of the things that a command can do, where it can do several."""
+
+    summary: str
+    flags: tuple[Flag, ...] = ()
+    words: tuple[Word, ...] = ()
 
 
 class Command(NamedTuple):
     """A command; `run` in the module of its name takes the arguments and returns the exit code."""
 
     summary: str
-    flags: tuple[Flag, ...]
-    prompt: str = ""
-    """What the words mean that are no flags."""
+    flags: tuple[Flag, ...] = ()
+    """Its flags, and those of all its actions."""
+    words: tuple[Word, ...] = ()
+    actions: Mapping[str, Action] = MappingProxyType({})
+
+    def all_flags(self) -> Iterator[Flag]:
+        """Yields its flags and those of its actions."""
+        yield from self.flags
+        for action in self.actions.values():
+            yield from action.flags
 
 
 def _seconds(text: str) -> float:
@@ -93,6 +124,9 @@ _SERVER: Final = (
 )
 _TIMEOUT: Final = Flag("--timeout", "gives up after this time", "SECONDS", kind=_seconds)
 _PROVIDER: Final = Flag("-p --provider", "the provider, as the server's configuration names it", "NAME", default="")
+_WHOSE: Final = _PROVIDER._replace(default=None, required=True)
+_ID: Final = Word("id", "the account's id")
+_NEW_ID: Final = Word("id", "the new account's id; without one the server makes one up", "?")
 
 COMMANDS: Final[dict[str, Command]] = {
     "serve": Command("Serves gRPC and HTTP.", _SERVE),
@@ -107,21 +141,50 @@ COMMANDS: Final[dict[str, Command]] = {
             *_SERVER,
             _TIMEOUT,
         ),
-        "what to say; - reads standard input, and so does nothing, which at a terminal begins a conversation",
+        (
+            Word(
+                "prompt",
+                "what to say; - reads standard input, and so does nothing, which at a terminal begins a conversation",
+                "*",
+            ),
+        ),
     ),
     "models": Command("Lists a server's models.", (_PROVIDER, Flag("--json", "prints JSON"), *_SERVER, _TIMEOUT)),
+    "accounts": Command(
+        "Administers the accounts that a server asks its providers with.",
+        (*_SERVER, _TIMEOUT),
+        actions={
+            "list": Action(
+                "Lists the accounts and how they fare.",
+                (_PROVIDER._replace(summary="only the accounts of this provider"), Flag("--json", "prints JSON")),
+            ),
+            "add": Action("Adds an account; asks for its key, or reads it from standard input.", (_WHOSE,), (_NEW_ID,)),
+            "remove": Action("Removes an account and forgets its key or login.", (_WHOSE,), (_ID,)),
+            "enable": Action("Lets an account be asked again: ends a pause, and undoes disable.", (_WHOSE,), (_ID,)),
+            "disable": Action("Keeps an account from being asked until it is enabled.", (_WHOSE,), (_ID,)),
+            "login": Action(
+                "Logs in with OAuth, for a new account or again for one that has to.",
+                (_WHOSE,),
+                (_NEW_ID._replace(summary="the account's id; without one the server makes one up"),),
+            ),
+        },
+    ),
     "check-config": Command("Prints the configuration of serve, and where each value is from.", _SERVE),
     "health": Command(
         "Tells whether a server serves.",
         (Flag("--service", "one gRPC service instead of the server", "NAME", default=""), *_SERVER, _TIMEOUT),
     ),
+    "migrate": Command("Brings the database to the state that this version needs.", _CONFIG),
+    "encryption-key": Command("Prints a new key for credentials.encryption_key."),
 }
 
 VARIABLES: Final = {
     "LOOM_API_KEY",
-    *(flag.variable for command in COMMANDS.values() for flag in command.flags if flag.variable),
+    *(flag.variable for command in COMMANDS.values() for flag in command.all_flags() if flag.variable),
 }
-"""The environment variables that the command line itself reads."""
+"""The environment variables that are the command line's own, and no part of the server's configuration."""
+ADMIN_KEY: Final = "LOOM_ADMIN_KEY"
+"""The environment variable with the admin key: the server takes it for its own, `accounts` shows it."""
 
 
 class _Parser(argparse.ArgumentParser):
@@ -167,14 +230,27 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     return parsed
 
 
-def _make_parser() -> argparse.ArgumentParser:
+def _make_parser() -> _Parser:
     parser = _Parser(prog="loom-grpc", description=_DESCRIPTION, epilog=_EXIT_CODES, allow_abbrev=False)
     parser.add_argument("--version", action="version", version=f"loom-grpc {__version__}")
     commands = parser.add_subparsers(dest="command", metavar="command", title="commands")
     for name, command in COMMANDS.items():
-        inner = commands.add_parser(name, help=command.summary, description=command.summary, allow_abbrev=False)
-        if command.prompt:
-            inner.add_argument("prompt", nargs="*", help=command.prompt)
-        for flag in command.flags:
-            flag.add(inner)
+        inner = _add_parser(commands, name, command.summary)
+        if not command.actions:
+            _fill(inner, command.words, command.flags)
+            continue
+        actions = inner.add_subparsers(dest="action", metavar="action", title="actions", required=True)
+        for action_name, action in command.actions.items():
+            _fill(_add_parser(actions, action_name, action.summary), action.words, (*action.flags, *command.flags))
     return parser
+
+
+def _add_parser(parsers: argparse._SubParsersAction[_Parser], name: str, summary: str) -> _Parser:
+    return parsers.add_parser(name, help=summary, description=summary, allow_abbrev=False)
+
+
+def _fill(parser: argparse.ArgumentParser, words: Iterable[Word], flags: Iterable[Flag]) -> None:
+    for word in words:
+        word.add(parser)
+    for flag in flags:
+        flag.add(parser)

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Final
 
-from loom_grpc.cli.command import COMMANDS, Command
+from loom_grpc.cli.command import COMMANDS, Command, Flag, Word
 
 _INTRODUCTION: Final = """\
 # The command line
 
 <!-- Generated from loom_grpc/cli by `make docs`; do not edit. -->
 
-`loom-grpc chat` and `loom-grpc models` need nothing but `pip install loom-grpc`; the other commands need
+`loom-grpc chat`, `models` and `accounts` need nothing but `pip install loom-grpc`; the other commands need
 `pip install 'loom-grpc[server]'`. `python -m loom_grpc.cli` is the same program.
 
 | exit code | meaning |
@@ -27,6 +28,10 @@ Errors are one line each on standard error and say what to do. gRPC's own messag
 A flag wins over its environment variable. `LOOM_API_KEY` is the key that the server wants; it has no flag, because the
 arguments of a process are no secret. In a container whose server wants certificates, `LOOM_CA_FILE`, `LOOM_CERT_FILE`,
 `LOOM_KEY_FILE` and `LOOM_SERVER_NAME` let the image's health check (`loom-grpc health`) in.
+
+`accounts` shows the server its admin key (`admin.api_key` there), which it takes from `LOOM_ADMIN_KEY`, else from
+`LOOM_API_KEY`. Keys of providers and codes of logins are asked for or read from standard input: no argument holds a secret.
+[accounts.md](accounts.md) tells how accounts fare and how a login goes.
 
 `chat` writes the answer to standard output, tool calls included (`-> name arguments`), and what is said about it to
 standard error: reasoning, sources and the last line, which tells who answered, why the answer ended, its tokens and how
@@ -44,15 +49,31 @@ Credentials, `x-request-id`, trace headers and deadlines of its callers go on to
 
 def reference_markdown() -> str:
     """Writes the page: what holds for every command, and each command with its flags."""
-    parts = [f"## {name}\n\n{command.summary}\n\n{_table(command)}\n" for name, command in COMMANDS.items()]
+    parts = [f"## {name}\n\n{command.summary}\n\n{_body(name, command)}" for name, command in COMMANDS.items()]
     return "\n".join([_INTRODUCTION, *parts])
 
 
-def _table(command: Command) -> str:
+def _body(name: str, command: Command) -> str:
+    if not command.actions:
+        return _table(command.words, command.flags)
+    actions = [
+        f"### {name} {action}\n\n{does.summary}\n\n{_table(does.words, does.flags)}"
+        for action, does in command.actions.items()
+    ]
+    return "\n".join(
+        [f"Every action takes these flags, and those of its own.\n\n{_table((), command.flags)}", *actions]
+    )
+
+
+def _table(words: Sequence[Word], flags: Sequence[Flag]) -> str:
+    if not words and not flags:
+        return "It takes no flags.\n"
     lines = ["| flag | variable | meaning |", "|---|---|---|"]
-    if command.prompt:
-        lines.append(f"| `[prompt ...]` | | {command.prompt} |")
-    for flag in command.flags:
+    lines += [f"| `{_SHAPES[word.number].format(word.name)}` | | {word.summary} |" for word in words]
+    for flag in flags:
         names = ", ".join(flag.names.split()) + (f" {flag.metavar}" if flag.metavar else "")
         lines.append(f"| `{names}` | {f'`{flag.variable}`' if flag.variable else ''} | {flag.summary} |")
-    return "\n".join(lines)
+    return "\n".join(lines) + "\n"
+
+
+_SHAPES: Final = {None: "{}", "?": "[{}]", "*": "[{} ...]"}

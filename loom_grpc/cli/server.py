@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
@@ -20,14 +20,22 @@ _ADVICE: Final[Mapping[str, str]] = {
 }
 
 
-def make_client(arguments: argparse.Namespace) -> LoomClient:
-    """Makes the client for `--target`, its TLS flags and LOOM_API_KEY; raises `UsageError`."""
-    key = os.environ.get("LOOM_API_KEY", "").strip()
+def make_client(arguments: argparse.Namespace, *variables: str, timeout_s: float | None = None) -> LoomClient:
+    """Makes the client for `--target`, its TLS flags and the first key in `variables`, else LOOM_API_KEY; raises `UsageError`."""
+    variable, key = _key((*variables, "LOOM_API_KEY"))
     options = {"grpc.ssl_target_name_override": arguments.server_name} if arguments.server_name else None
     try:
-        return LoomClient(arguments.target, api_key=key or None, tls=_tls(arguments), options=options)
+        return LoomClient(
+            arguments.target, api_key=key or None, tls=_tls(arguments), timeout_s=timeout_s, options=options
+        )
     except ValueError:
-        raise UsageError("LOOM_API_KEY: must be printable ASCII without spaces") from None
+        raise UsageError(f"{variable}: must be printable ASCII without spaces") from None
+
+
+def _key(variables: Sequence[str]) -> tuple[str, str]:
+    """Returns the first variable that holds a key, and the key; an empty key when none does."""
+    keys = ((variable, os.environ.get(variable, "").strip()) for variable in variables)
+    return next((found for found in keys if found[1]), ("", ""))
 
 
 def _tls(arguments: argparse.Namespace) -> bool | grpc.ChannelCredentials:
@@ -48,15 +56,15 @@ def _content(file: str | None) -> bytes | None:
         raise UsageError(f"{file}: {problem.strerror}") from None
 
 
-def report(failure: LlmError, target: str) -> None:
-    """Writes why a call failed and what to do."""
+def report(failure: LlmError, target: str, advice: Mapping[str, str] = _ADVICE) -> None:
+    """Writes why a call failed and what to do, which `advice` has by reason."""
     if "Connection refused" in failure.message and failure.metadata.get("grpc_code") == "UNAVAILABLE":
         error(f"no server at {target}; start one with `loom-grpc serve`")
         return
-    advice = _ADVICE.get(failure.name, "")
+    what_to_do = advice.get(failure.name, "")
     if failure.retry_after is not None:
-        advice = f"try again in {failure.retry_after:g} s"
-    text = failure.message.rstrip(".") + (f"; {advice}" if advice else "")
+        what_to_do = f"try again in {failure.retry_after:g} s"
+    text = failure.message.rstrip(".") + (f"; {what_to_do}" if what_to_do else "")
     error(f"{text} ({_label(failure)})")
 
 

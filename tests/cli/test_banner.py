@@ -95,6 +95,13 @@ def test_the_lines_name_what_the_server_could_not_choose(
     assert shown[-1] == f"loom-grpc chat 'Say hello'{flags}"
 
 
+def test_pools_are_told_by_their_size() -> None:
+    one, two = {"a": {"api_key": "k"}}, {"a": {"api_key": "k"}, "b": {"api_key": "l"}}
+    shown = lines({"providers": {"groq": {"accounts": one}, "openai": {"default_model": "m", "accounts": two}}})
+
+    assert "providers  groq (1 account), openai (m, 2 accounts)" in shown
+
+
 def test_the_command_is_called_as_the_user_did(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     program = tmp_path / "some bin" / "loom-grpc"
     program.parent.mkdir()

@@ -17,11 +17,17 @@ from tests.scripted import ANSWER, COMPLETED, STARTED, plays, serving, text
 
 SERVERS_OWN = (
     "aiohttp",
+    "alembic",
+    "authlib",
+    "cryptography",
+    "filelock",
     "google.auth",
     "grpc_health",
+    "hvac",
     "opentelemetry",
     "orjson",
     "pydantic",
+    "sqlalchemy",
     "starlette",
     "uvicorn",
     "uvloop",
@@ -71,7 +77,7 @@ async def test_wrong_usage_is_one_line(tmp_path: Path, arguments: tuple[str, ...
     assert result.err.count("\n") == 1
 
 
-@pytest.mark.parametrize("name", ["serve", "check-config", "health", "shim"])
+@pytest.mark.parametrize("name", ["serve", "check-config", "health", "shim", "migrate", "encryption-key"])
 async def test_without_the_server_parts_one_line_says_how_to_get_them(tmp_path: Path, name: str) -> None:
     result = await run(name, cwd=tmp_path, command=CLIENT_ONLY)
 
@@ -88,6 +94,14 @@ async def test_chat_needs_nothing_but_the_client(tmp_path: Path) -> None:
     assert (result.code, result.out) == (0, f"{ANSWER.message.content}\n")
 
 
+async def test_accounts_needs_nothing_but_the_client(tmp_path: Path, unused_tcp_port: int) -> None:
+    target = f"127.0.0.1:{unused_tcp_port}"
+
+    result = await run("accounts", "list", "--target", target, cwd=tmp_path, command=CLIENT_ONLY)
+
+    assert result == Result(1, "", f"error: no server at {target}; start one with `loom-grpc serve`\n")
+
+
 def test_the_usual_target_is_the_clients() -> None:
     assert command.DEFAULT_TARGET == DEFAULT_TARGET
 
@@ -99,4 +113,8 @@ def test_the_page_is_what_the_commands_are() -> None:
 
 
 def test_the_page_tells_of_every_variable() -> None:
-    assert set(re.findall(r"LOOM_[A-Z_]+", reference_markdown())) == command.VARIABLES
+    assert set(re.findall(r"LOOM_[A-Z_]+", reference_markdown())) == command.VARIABLES | {command.ADMIN_KEY}
+
+
+def test_the_server_reads_its_admin_key_from_the_environment_as_well() -> None:
+    assert command.ADMIN_KEY not in command.VARIABLES

@@ -1,0 +1,35 @@
+"""The pages of docs/ that are generated from the code's tables."""
+
+from __future__ import annotations
+
+import runpy
+from typing import Any
+
+import pytest
+
+from loom_grpc.core.health import Condition, Event
+from tests.program import ROOT
+
+
+@pytest.fixture(scope="module")
+def docs() -> dict[str, Any]:
+    return runpy.run_path(str(ROOT / "scripts" / "docs.py"))
+
+
+def test_the_page_of_accounts_is_in_step_with_the_table_of_conditions(docs: dict[str, Any]) -> None:
+    page = (ROOT / "docs" / "accounts.md").read_text(encoding="utf-8")
+
+    assert docs["accounts_markdown"]() == page
+    assert docs["health_table"]() in page
+    assert docs["health_picture"]() in page
+
+
+def test_every_event_and_condition_has_its_words(docs: dict[str, Any]) -> None:
+    assert set(docs["EVENTS"]) == set(Event)
+    assert set(docs["CONDITIONS"]) == set(Condition)
+
+
+def test_the_picture_has_a_way_for_every_change(docs: dict[str, Any]) -> None:
+    assert "    available --> refused: refused\n" in docs["health_picture"]()
+    assert "    off --> available: enabled\n" in docs["health_picture"]()
+    assert "off --> refused" not in docs["health_picture"]()
