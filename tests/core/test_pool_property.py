@@ -95,6 +95,8 @@ class Asking:
     call: Call
     asked: list[Known] = field(default_factory=list)
     failovers: int = 0
+    passing: int = 0
+    """How many of those that were asked failed in a way that another account may meet too."""
     gate: asyncio.Future[Outcome] | None = None
     """How the account that is being asked will answer."""
     task: asyncio.Task[None] | None = None
@@ -142,7 +144,9 @@ class Pooled(RuleBasedStateMachine):
         self.under_way: list[Asking] = []
         self.askings = 0
 
-    @initialize(max_attempts=st.integers(1, 4), ids=st.lists(st.sampled_from(IDS), min_size=1, unique=True))
+    @initialize(
+        max_attempts=st.integers(1, 4), ids=st.lists(st.sampled_from(IDS), min_size=1, unique=True) | st.just([PLAIN])
+    )
     def begin(self, max_attempts: int, ids: list[str]) -> None:
         self.max_attempts = max_attempts
         self.pool = Pool("p", strategy=self.strategy, max_attempts=max_attempts, on_failover=self.failed_over)
@@ -252,6 +256,8 @@ class Pooled(RuleBasedStateMachine):
         """Runs when the pool has chosen."""
         assert known.account in self.pool.accounts
         assert known not in asking.asked
+        assert not asking.call.responded
+        assert asking.passing < self.max_attempts
         assert self.may_be_asked(known)
         choice = [other for other in self.known.values() if self.may_be_asked(other) and other not in asking.asked]
         if self.strategy == "first_available":
@@ -278,7 +284,7 @@ class Pooled(RuleBasedStateMachine):
             self.nobody_could_be_asked(error)
         if asking.call.responded or not error.row.next:
             return
-        if asking.call.attempt - asking.call.refusals < self.max_attempts:
+        if asking.passing < self.max_attempts:
             left = [known for known in self.known.values() if self.may_be_asked(known) and known not in asking.asked]
             assert left == [], "the call failed while an account was healthy"
 
@@ -350,6 +356,7 @@ class Pooled(RuleBasedStateMachine):
             asked.answers += 1
         else:
             asked.fail(outcome.error, self.now, alone=self.alone(asked))
+            asking.passing += outcome.error.reason not in (PROVIDER_QUOTA_EXCEEDED, PROVIDER_AUTH_FAILED)
         self.account_for(asking, outcome.usage)
         asking.call.responded = outcome.responded
         assert asking.gate is not None

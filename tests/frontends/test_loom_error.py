@@ -122,7 +122,8 @@ def test_an_unknown_provider_is_an_unknown_path() -> None:
 
 def test_the_documented_words_for_statuses_are_right() -> None:
     page = (Path(__file__).parents[2] / "docs" / "http.md").read_text()
-    rows = re.findall(r"^\| (\d{3}) \| `(\w+)` \|", page, re.MULTILINE)
+    calls, _, _ = page.partition("## Administration")
+    rows = re.findall(r"^\| (\d{3}) \| `(\w+)` \|", calls, re.MULTILINE)
 
     assert [(status, orjson.loads(error_body(int(status), ""))["error"]) for status, _ in rows] == rows
     assert len(rows) == 15
