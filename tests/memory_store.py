@@ -7,6 +7,7 @@ import time
 from collections import defaultdict
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
+from dataclasses import replace
 
 from loom_grpc.core.account import AccountExistsError, AccountRef, Login, Stored, StoreError
 from loom_grpc.core.health import Counts, Record, Standing
@@ -116,7 +117,7 @@ class MemoryStore:
 
 
 def _later(kept: Standing, new: Standing) -> Standing:
-    """Returns the condition that began later, with the error that happened later; of two equal ones the new one."""
-    told = new if new.last_error_at >= kept.last_error_at else kept
-    now = new if new.since >= kept.since else kept
-    return Standing(now.condition, now.since, now.until, told.last_error, told.last_error_at)
+    """Returns the standing that holds, with the error that happened later; of two equal ones the new one."""
+    now, before = (new, kept) if new.order >= kept.order else (kept, new)
+    told = now if now.last_error_at >= before.last_error_at else before
+    return replace(now, last_error=told.last_error, last_error_at=told.last_error_at)

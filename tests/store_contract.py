@@ -84,7 +84,7 @@ class StoreContract:
 
     @pytest.mark.parametrize(
         "stored",
-        [KEY, TOKENS, Tokens("access", "", None), Tokens("access", "refresh", 0.0), StoredKey("Schlüssel\n\"'%")],
+        [KEY, TOKENS, Tokens("access", "", None), Tokens("access", "refresh", 0.0), StoredKey("key \\ \"'%")],
     )
     async def test_what_is_added_is_loaded_elsewhere(
         self, store: CredentialStore, other: CredentialStore, stored: Stored
@@ -145,7 +145,7 @@ class StoreContract:
             AccountRef("openai", "ALPHA"),
             AccountRef("openai", "zażółć '\"%_"),
         ]
-        accounts: dict[AccountRef, Stored] = {ref: StoredKey(str(ref)) for ref in refs}
+        accounts: dict[AccountRef, Stored] = {ref: StoredKey(f"key {number}") for number, ref in enumerate(refs)}
 
         for ref, stored in accounts.items():
             await store.add(ref, stored)
@@ -296,6 +296,23 @@ class StoreContract:
             await store.merge_records({ALPHA: change})
 
         assert await store.load_records() == {ALPHA: later}
+
+    @pytest.mark.parametrize("word_first", [True, False])
+    async def test_the_operators_word_holds_against_what_was_noticed_without_it(
+        self, store: CredentialStore, word_first: bool
+    ) -> None:
+        word = Record(Standing(Condition.OFF, NOW, switched_at=NOW), Counts())
+        noticed = Record(Standing(Condition.COOLING, NOW + 1, NOW + 60, is_burst=True), Counts())
+        for change in (word, noticed) if word_first else (noticed, word):
+            await store.merge_records({ALPHA: change})
+
+        assert (await store.load_records())[ALPHA].standing == word.standing
+
+    async def test_what_a_pause_is_for_is_kept(self, store: CredentialStore) -> None:
+        pause = Record(Standing(Condition.COOLING, NOW, NOW + 60, is_burst=True), Counts())
+        await store.merge_records({ALPHA: pause})
+
+        assert await store.load_records() == {ALPHA: pause}
 
     async def test_a_pause_that_became_longer_is_kept(self, store: CredentialStore) -> None:
         for until in (NOW + 60, NOW + 7200):

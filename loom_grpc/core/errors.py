@@ -121,6 +121,16 @@ class LlmError(Exception):
         return TABLE[self.reason]
 
 
+def server_draining() -> LlmError:
+    """Makes the error of a server that is about to stop."""
+    return LlmError(DRAINING, "The server is shutting down; call again, another one will answer.", retry_after=1)
+
+
+def server_failed() -> LlmError:
+    """Makes the error of a server with a mistake in its program."""
+    return LlmError(INTERNAL, "The server failed; its log has the details under the request id.")
+
+
 def reason_name(reason: ErrorReason.ValueType) -> str:
     """Names a reason without the enum's prefix."""
     return ErrorReason.Name(reason).removeprefix("ERROR_REASON_")

@@ -95,6 +95,18 @@ class Standing:
     last_error: str = ""
     last_error_at: float = 0.0
     """When the last error came or was forgotten: of two the later one holds."""
+    switched_at: float = 0.0
+    """When the operator last switched the account on or off."""
+    is_burst: bool = False
+    """Whether a pause is for a burst of calls."""
+
+    @property
+    def order(self) -> tuple[float, float, float]:
+        """Says which of two standings holds: the greater one.
+
+        What a process noticed before it heard of the operator's word does not overrule that, and the longer of two pauses holds.
+        """
+        return self.switched_at, self.since, self.until
 
 
 class Counts(NamedTuple):
@@ -144,8 +156,9 @@ class Health:
         self.condition = Condition.AVAILABLE
         self.since = 0.0
         self.until = 0.0
-        self.cause: Event | None = None
-        """Why the account pauses, as far as this process knows."""
+        self.switched_at = 0.0
+        self.is_burst = False
+        """Whether the account pauses for a burst of calls, and not for a quota."""
         self.last_error = ""
         self.last_error_at = 0.0
         self.in_flight = 0
@@ -194,7 +207,8 @@ class Health:
             self.until = 0.0
         if event in _FRESH_STARTS and after is Condition.AVAILABLE and self.last_error_at <= moment:
             self.last_error, self.last_error_at = "", moment
-        # What the operator says holds also against what this process has not heard of yet.
+        if event in _SWITCHES:
+            self.switched_at = now
         if after is not before or event in _SWITCHES:
             self.condition, self.since = after, moment
         if after is not before:
@@ -215,17 +229,25 @@ class Health:
 
     def standing(self) -> Standing:
         """Returns the condition as it is kept."""
-        return Standing(self.condition, self.since, self.until, self.last_error, self.last_error_at)
+        return Standing(
+            self.condition,
+            self.since,
+            self.until,
+            self.last_error,
+            self.last_error_at,
+            self.switched_at,
+            self.is_burst and self.condition is Condition.COOLING,
+        )
 
     def adopt(self, standing: Standing) -> None:
         """Takes over what another process, or this one before a restart, knows, unless it is older than what is known here."""
         if standing.last_error_at > self.last_error_at:
             self.last_error, self.last_error_at = standing.last_error, standing.last_error_at
-        if standing.since <= self.since:
+        if standing.order <= self.standing().order:
             return
         before = self.condition
         self.condition, self.since, self.until = standing.condition, standing.since, standing.until
-        self.cause = None
+        self.switched_at, self.is_burst = standing.switched_at, standing.is_burst
         if before is not self.condition:
             self.on_change(before)
 
@@ -246,7 +268,7 @@ class Health:
         """Pauses as long as the provider asks; of two pauses the one that ends later holds."""
         until = now + (self._cooldown_s if asked_s is None else asked_s)
         if until > self.until:
-            self.until, self.since, self.cause = until, now, event
+            self.until, self.since, self.is_burst = until, now, event is Event.THROTTLED
 
 
 _PAUSES: Final = frozenset({Event.THROTTLED, Event.EXHAUSTED})
@@ -257,4 +279,4 @@ _FRESH_STARTS: Final = frozenset({Event.TIME_PASSED, Event.RENEWED, Event.SWITCH
 def _words(error: LlmError) -> str:
     """Returns the error's own words, which hold nothing secret, with the provider's status and code."""
     facts = [error.metadata[key] for key in ("provider_status", "provider_code") if key in error.metadata]
-    return f"{error.message} ({', '.join(facts)})" if facts else error.message
+    return f"{error.message.rstrip('.')} ({', '.join(facts)})" if facts else error.message

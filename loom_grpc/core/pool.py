@@ -16,7 +16,7 @@ from loom_grpc.core.errors import (
     PROVIDER_RATE_LIMITED,
     LlmError,
 )
-from loom_grpc.core.health import Condition, Event, Health
+from loom_grpc.core.health import Condition, Event, Health, event_of
 from loom_grpc.v1.admin_service_pb2 import AccountKind
 from loom_grpc.v1.llm_service_pb2 import Model
 from loom_grpc.v1.usage_pb2 import Usage
@@ -81,7 +81,8 @@ class Pool:
     """A handler that asks one account after the other, each at most once, until one answers. Never after the first event.
 
     What says nothing of the account (overload, a broken connection) is tried at most `max_attempts` times in a call, whichever accounts
-    it meets; an account whose quota is used up or whose credential is refused does not count. `on_failover` is told of every change of
+    it meets. An account whose quota is used up or whose credential is refused does not count; one that pauses for a burst counts only
+    when the call has to wait for an account. `on_failover` is told of every change of
     account: of the call, the account that failed, and its error.
     """
 
@@ -113,12 +114,14 @@ class Pool:
         """
         tried: set[Account] = set()
         telling: LlmError | None = None
+        spent = call.attempt - call.refusals  # of the budget, by earlier rounds
         account = self._choose(call, tried)
         while account is not None:
             try:
                 return await self._ask_one(call, account, question, lenient=lenient)
             except LlmError as error:
-                if not self._may_go_on(call, error):
+                spent += not _is_of_the_account(error)
+                if not self._may_go_on(call, error, spent):
                     raise
                 if telling is None or _wait(error) <= _wait(telling):
                     telling = error
@@ -128,7 +131,7 @@ class Pool:
                     self._on_failover(call, account, error)
                 account = following
         nobody = self._nobody(tried)
-        raise telling if telling is not None and _wait(telling) <= _wait(nobody) else nobody
+        raise self._with_time(telling) if telling is not None and _wait(telling) <= _wait(nobody) else nobody
 
     async def _ask_one(
         self, call: Call, account: Account, question: Callable[[Account], Awaitable[T]], *, lenient: bool
@@ -141,7 +144,9 @@ class Pool:
         try:
             answer = await question(account)
         except LlmError as error:
-            health.end(error, _usage(call), lenient=lenient or self._is_alone(account))
+            out_of_time = asyncio.get_running_loop().time() >= call.deadline
+            fault = None if out_of_time else error  # that the caller waits no longer says nothing of the account
+            health.end(fault, _usage(call), lenient=lenient or self._is_alone(account))
             raise
         except BaseException:
             health.end(usage=_usage(call))
@@ -160,14 +165,12 @@ class Pool:
         chosen.turn = self._turn
         return chosen
 
-    def _may_go_on(self, call: Call, error: LlmError) -> bool:
+    def _may_go_on(self, call: Call, error: LlmError, spent: int) -> bool:
         """Tells whether another account may be asked after an error."""
         if call.responded or not error.row.next or asyncio.get_running_loop().time() >= call.expires:
             return False
-        if error.reason in _OF_THE_ACCOUNT:
-            call.refusals += 1
-            return True
-        return call.attempt - call.refusals < self._max_attempts
+        call.refusals += error.reason in _REFUSALS
+        return _is_of_the_account(error) or spent < self._max_attempts
 
     def _is_alone(self, account: Account) -> bool:
         """Tells whether the account is a provider's only one and of no pool: it is then asked whatever happened before."""
@@ -178,6 +181,13 @@ class Pool:
             return True
         return self._is_alone(account) and account.health.condition is not Condition.OFF
 
+    def _with_time(self, error: LlmError) -> LlmError:
+        """Tells when the first account may be asked again, where the provider does not say how long its quota is used up."""
+        if error.reason != PROVIDER_QUOTA_EXCEEDED or error.retry_after is not None:
+            return error
+        timed = self._nobody(set())
+        return timed if timed.retry_after is not None else error
+
     def _nobody(self, tried: set[Account]) -> LlmError:
         """Makes the error for a call that finds no account to ask, or none beside those that it has tried."""
         others = [account for account in self.accounts if account not in tried]
@@ -187,7 +197,7 @@ class Pool:
             return LlmError(PROVIDER_AUTH_FAILED, message)
         first = min(cooling, key=lambda account: account.health.until)
         wait = first.health.remaining_s()
-        if first.health.cause is Event.THROTTLED:
+        if first.health.is_burst:
             return LlmError(
                 PROVIDER_RATE_LIMITED, f"The accounts of {self.provider} are asked too often.", retry_after=wait
             )
@@ -195,8 +205,12 @@ class Pool:
         return LlmError(PROVIDER_QUOTA_EXCEEDED, message, retry_after=wait)
 
 
-_OF_THE_ACCOUNT: Final = frozenset({PROVIDER_AUTH_FAILED, PROVIDER_QUOTA_EXCEEDED})
-"""Failures that another account need not meet."""
+_REFUSALS: Final = frozenset({PROVIDER_AUTH_FAILED, PROVIDER_QUOTA_EXCEEDED})
+
+
+def _is_of_the_account(error: LlmError) -> bool:
+    """Tells whether a failure is one that another account need not meet."""
+    return error.reason in _REFUSALS or event_of(error) is Event.THROTTLED
 
 
 def _wait(error: LlmError) -> float:

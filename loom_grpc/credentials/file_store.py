@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeVar, cast
 from loom_grpc.core.account import AccountExistsError, AccountRef, Login, Stored, StoredKey, StoreError, Tokens
 from loom_grpc.core.health import Condition, Counts, Record, Standing
 from loom_grpc.credentials.json_file import Document, in_words, read, read_if_fit, version_of, write
+from loom_grpc.credentials.secret_text import SecretError, usable
 
 if TYPE_CHECKING:
     from filelock import BaseFileLock
@@ -38,6 +39,8 @@ class FileStore:
         self._path = path
         self._clock = clock
         self._wait_s = wait_s
+        self._has_accounts = False
+        """Whether there were accounts in the file when it was last read or written: then it does not vanish on purpose."""
 
     def __repr__(self) -> str:
         return f"FileStore({str(self._path)!r})"
@@ -102,7 +105,7 @@ class FileStore:
         file = _files(self._path).accounts
         stored: dict[AccountRef, Stored] = {}
         troubles: list[str] = []
-        for key, value in read(file).items():
+        for key, value in self._read(file).items():
             try:
                 account = _stored(value)
                 if account is not None:
@@ -111,20 +114,27 @@ class FileStore:
                 troubles.append(f"The account {key!r} in {file} is left out: {error}.")
         return stored, tuple(troubles)
 
+    def _read(self, file: Path) -> Document:
+        """Reads the accounts. A folder that is not mounted for a while, or an editor at its work, removes none."""
+        accounts = read(file, wanted=self._has_accounts)
+        self._has_accounts = bool(accounts)
+        return accounts
+
     def _save(self, ref: AccountRef, stored: Stored, *, is_new: bool) -> None:
         with self._locked() as files:
-            accounts = read(files.accounts)
+            accounts = self._read(files.accounts)
             key = next(_keys(accounts, ref), str(ref))
             if is_new and key in accounts:
                 raise AccountExistsError(f"There is an account {ref} already.")
             accounts[key] = _entry(stored, accounts.get(key))
             write({files.accounts: accounts})
+            self._has_accounts = True
 
     def _remove(self, ref: AccountRef) -> bool:
-        if self._revision() == (None, None):
+        if not self._has_accounts and self._revision() == (None, None):
             return False
         with self._locked() as files:
-            accounts, records = read(files.accounts), read_if_fit(files.records)
+            accounts, records = self._read(files.accounts), read_if_fit(files.records)
             keys = list(_keys(accounts, ref))
             for key in keys:
                 del accounts[key]
@@ -132,6 +142,7 @@ class FileStore:
             if records.pop(str(ref), None) is not None:
                 changed[files.records] = records
             write(changed)
+            self._has_accounts = bool(accounts)
         return bool(keys)
 
     def _keep_login(self, state: str, login: Login) -> None:
@@ -267,7 +278,7 @@ def _stored(value: object) -> Stored | None:
     """Reads an account; None for a kind that others may know. Raises `ValueError`, whose words quote nothing."""
     match value:
         case {"type": "api", "key": str(key)} if key:
-            return StoredKey(key)
+            return StoredKey(_shown(key, "key"))
         case {"type": "api"}:
             raise ValueError("it has no `key`")
         case {"type": "oauth"}:
@@ -281,7 +292,15 @@ def _tokens(entry: Document) -> Tokens:
     access, refresh = (entry.get(name) or "" for name in ("access", "refresh"))
     if not (isinstance(access, str) and isinstance(refresh, str) and access + refresh):
         raise ValueError("it has no `access` and no `refresh`")
-    return Tokens(access, refresh, _expires(entry.get("expires")))
+    return Tokens(access and _shown(access, "access"), refresh, _expires(entry.get("expires")))
+
+
+def _shown(text: str, name: str) -> str:
+    """Returns a text that a header can carry."""
+    try:
+        return usable(text, f"its `{name}`")
+    except SecretError as error:
+        raise ValueError(str(error)) from None
 
 
 def _expires(value: object) -> float | None:
@@ -316,16 +335,23 @@ def _login(value: Any) -> Login | None:
 def _record(value: Any) -> Record | None:
     """Reads a record; None for one that makes no sense, which is then begun anew."""
     try:
-        times = {name: float(value[name]) for name in ("since", "until", "last_error_at")}
-        standing = Standing(Condition(value["condition"]), last_error=str(value["last_error"]), **times)
+        standing = Standing(
+            Condition(value["condition"]),
+            float(value["since"]),
+            float(value["until"]),
+            str(value["last_error"]),
+            float(value["last_error_at"]),
+            float(value["switched_at"]),
+            bool(value["is_burst"]),
+        )
         return Record(standing, Counts(*(int(value[name]) for name in Counts._fields)))
     except (KeyError, TypeError, ValueError, OverflowError):
         return None
 
 
 def _merge(before: Record, change: Record) -> Record:
-    """Adds the counts; the later condition holds, of two that began together the longer pause, and the later error is the last."""
-    earlier, later = sorted((before.standing, change.standing), key=lambda standing: (standing.since, standing.until))
+    """Adds the counts; of two standings the greater one by their order holds, and the later error is the last."""
+    earlier, later = sorted((before.standing, change.standing), key=lambda standing: standing.order)
     error = max(later, earlier, key=lambda standing: standing.last_error_at)
-    standing = Standing(later.condition, later.since, later.until, error.last_error, error.last_error_at)
+    standing = dataclasses.replace(later, last_error=error.last_error, last_error_at=error.last_error_at)
     return Record(standing, before.counts.plus(change.counts))

@@ -57,15 +57,20 @@ def version_of(file: Path) -> tuple[int, ...] | None:
     return status.st_mtime_ns, status.st_size, status.st_dev, status.st_ino, status.st_mode, status.st_uid
 
 
-def read(file: Path) -> Document:
+def read(file: Path, *, wanted: bool = False) -> Document:
     """Reads a file; raises `StoreError` for one that is damaged, or that others may read or write.
 
-    Another process may be replacing it: it is seen as it was before or as it is after.
+    Where there is none it is as if it were empty, unless it is `wanted`. Another process may be replacing it: it is seen as it was before
+    or as it is after.
     """
     with in_words(file):
         try:
             descriptor = os.open(file, _LOOK)
         except FileNotFoundError:
+            if wanted:
+                raise StoreError(
+                    f"The file {file} held accounts and is gone; put it back, or restart the server to begin anew."
+                ) from None
             return {}
         with os.fdopen(descriptor, "rb") as stream:
             _check(os.fstat(descriptor), file)

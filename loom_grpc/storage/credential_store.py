@@ -21,6 +21,8 @@ from loom_grpc.storage.tables import ACCOUNT_CREDENTIAL, ACCOUNT_RECORD, ACCOUNT
 _KEY: Final = "api_key"
 _OAUTH: Final = "oauth"
 _REF: Final = ("provider", "id")
+_ORDER: Final = ("switched_at", "since", "until")
+"""What `Standing.order` compares."""
 
 
 class DatabaseStore:
@@ -59,6 +61,7 @@ class DatabaseStore:
         """Keeps a new account; raises `AccountExistsError`."""
         insert = self.database.insert(ACCOUNT_CREDENTIAL).values(self._row(ref, stored)).on_conflict_do_nothing()
         async with self._change() as connection:
+            await self._check_key(connection, ref)
             added = await connection.execute(insert.returning(ACCOUNT_CREDENTIAL.c.id))
             if added.first() is None:
                 raise AccountExistsError(f"there is an account {ref} already")
@@ -68,6 +71,7 @@ class DatabaseStore:
         row = self._row(ref, stored)
         insert = self.database.insert(ACCOUNT_CREDENTIAL).values(row)
         async with self._change() as connection:
+            await self._check_key(connection, ref)
             await connection.execute(insert.on_conflict_do_update(index_elements=_REF, set_=row))
 
     async def remove(self, ref: AccountRef) -> bool:
@@ -145,6 +149,12 @@ class DatabaseStore:
             await connection.execute(update(ACCOUNT_REVISION).values(number=ACCOUNT_REVISION.c.number + 1))
             yield connection
 
+    async def _check_key(self, connection: AsyncConnection, ref: AccountRef) -> None:
+        """Raises `StoreError` when the key does not open what is there, so that a wrong one encrypts nothing beside it."""
+        own_first = select(ACCOUNT_CREDENTIAL).order_by(_is(ACCOUNT_CREDENTIAL, ref).desc()).limit(1)
+        for row in await connection.execute(own_first):
+            self._open(AccountRef(row.provider, row.id), row.secret)
+
     async def _get(self, ref: AccountRef) -> Stored | None:
         wanted = select(ACCOUNT_CREDENTIAL.c.secret).where(_is(ACCOUNT_CREDENTIAL, ref))
         async with self.database.read() as connection:
@@ -179,7 +189,15 @@ def _hash(state: str) -> str:
 
 
 def _record(row: Any) -> Record:
-    standing = Standing(Condition(row.condition), row.since, row.until, row.last_error, row.last_error_at)
+    standing = Standing(
+        Condition(row.condition),
+        row.since,
+        row.until,
+        row.last_error,
+        row.last_error_at,
+        row.switched_at,
+        row.is_burst,
+    )
     return Record(standing, Counts(row.requests, row.errors, row.input_tokens, row.output_tokens))
 
 
@@ -193,6 +211,8 @@ def _record_row(ref: AccountRef, record: Record) -> dict[str, object]:
         # PostgreSQL keeps no NUL and no half of a surrogate pair.
         "last_error": standing.last_error.replace("\0", "").encode(errors="replace").decode(),
         "last_error_at": standing.last_error_at,
+        "switched_at": standing.switched_at,
+        "is_burst": standing.is_burst,
         **record.counts._asdict(),
     }
 
@@ -200,10 +220,10 @@ def _record_row(ref: AccountRef, record: Record) -> dict[str, object]:
 def _merged(new: Any) -> dict[str, ColumnElement[Any]]:
     """Returns what a record's columns become when a new one comes to the one that is kept."""
     kept = ACCOUNT_RECORD.c
-    later = tuple_(new.since, new.until) >= tuple_(kept.since, kept.until)
+    later = tuple_(*(new[name] for name in _ORDER)) >= tuple_(*(kept[name] for name in _ORDER))
     later_error = or_(new.last_error_at > kept.last_error_at, and_(new.last_error_at == kept.last_error_at, later))
     return {
-        **{name: case((later, new[name]), else_=kept[name]) for name in ("condition", "since", "until")},
+        **{name: case((later, new[name]), else_=kept[name]) for name in (*_ORDER, "condition", "is_burst")},
         **{name: case((later_error, new[name]), else_=kept[name]) for name in ("last_error", "last_error_at")},
         **{name: kept[name] + new[name] for name in Counts._fields},
     }

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from sqlalchemy import BigInteger, Column, Double, Integer, MetaData, Table, Text
+from sqlalchemy import BigInteger, Boolean, Column, Double, Integer, MetaData, Table, Text
 
 METADATA: Final = MetaData(
     naming_convention={
@@ -49,6 +49,8 @@ ACCOUNT_RECORD: Final = Table(
     Column("until", Double, nullable=False),
     Column("last_error", Text, nullable=False),
     Column("last_error_at", Double, nullable=False),
+    Column("switched_at", Double, nullable=False),
+    Column("is_burst", Boolean, nullable=False),
     Column("requests", BigInteger, nullable=False),
     Column("errors", BigInteger, nullable=False),
     Column("input_tokens", BigInteger, nullable=False),

@@ -108,7 +108,7 @@ ROWS: list[tuple[Event, Condition, Standing, bool]] = [
     (Event.FAILED, C, Standing(C, 500.0, 1050.0, "Down.", 1000.0), False),
     (Event.FAILED, R, Standing(R, 500.0, 0.0, "Down.", 1000.0), False),
     (Event.FAILED, O, Standing(O, 500.0, 0.0, "Down.", 1000.0), False),
-    (Event.THROTTLED, A, Standing(C, 1000.0, 1002.0, "Too often.", 1000.0), True),
+    (Event.THROTTLED, A, Standing(C, 1000.0, 1002.0, "Too often.", 1000.0, is_burst=True), True),
     (Event.THROTTLED, C, Standing(C, 500.0, 1050.0, "Too often.", 1000.0), False),
     (Event.THROTTLED, R, Standing(R, 500.0, 0.0, "Too often.", 1000.0), False),
     (Event.THROTTLED, O, Standing(O, 500.0, 0.0, "Too often.", 1000.0), False),
@@ -128,14 +128,14 @@ ROWS: list[tuple[Event, Condition, Standing, bool]] = [
     (Event.RENEWED, C, Standing(C, 500.0, 1050.0, "Old.", 400.0), False),
     (Event.RENEWED, R, Standing(A, 1000.0, 0.0, "", 1000.0), True),
     (Event.RENEWED, O, Standing(O, 500.0, 0.0, "Old.", 400.0), False),
-    (Event.SWITCHED_OFF, A, Standing(O, 1000.0, 0.0, "Old.", 400.0), True),
-    (Event.SWITCHED_OFF, C, Standing(O, 1000.0, 0.0, "Old.", 400.0), True),
-    (Event.SWITCHED_OFF, R, Standing(O, 1000.0, 0.0, "Old.", 400.0), True),
-    (Event.SWITCHED_OFF, O, Standing(O, 1000.0, 0.0, "Old.", 400.0), False),
-    (Event.SWITCHED_ON, A, Standing(A, 1000.0, 0.0, "", 1000.0), False),
-    (Event.SWITCHED_ON, C, Standing(A, 1000.0, 0.0, "", 1000.0), True),
-    (Event.SWITCHED_ON, R, Standing(A, 1000.0, 0.0, "", 1000.0), True),
-    (Event.SWITCHED_ON, O, Standing(A, 1000.0, 0.0, "", 1000.0), True),
+    (Event.SWITCHED_OFF, A, Standing(O, 1000.0, 0.0, "Old.", 400.0, switched_at=1000.0), True),
+    (Event.SWITCHED_OFF, C, Standing(O, 1000.0, 0.0, "Old.", 400.0, switched_at=1000.0), True),
+    (Event.SWITCHED_OFF, R, Standing(O, 1000.0, 0.0, "Old.", 400.0, switched_at=1000.0), True),
+    (Event.SWITCHED_OFF, O, Standing(O, 1000.0, 0.0, "Old.", 400.0, switched_at=1000.0), False),
+    (Event.SWITCHED_ON, A, Standing(A, 1000.0, 0.0, "", 1000.0, switched_at=1000.0), False),
+    (Event.SWITCHED_ON, C, Standing(A, 1000.0, 0.0, "", 1000.0, switched_at=1000.0), True),
+    (Event.SWITCHED_ON, R, Standing(A, 1000.0, 0.0, "", 1000.0, switched_at=1000.0), True),
+    (Event.SWITCHED_ON, O, Standing(A, 1000.0, 0.0, "", 1000.0, switched_at=1000.0), True),
 ]
 
 
@@ -245,23 +245,23 @@ def test_a_pause_lasts_as_long_as_it_has_to(error: LlmError, until: float) -> No
 
 
 @pytest.mark.parametrize(
-    ("errors", "until", "cause"),
+    ("errors", "until", "is_burst"),
     [
-        ((BURST, SPENT_UNTIL), 1090.0, Event.EXHAUSTED),
-        ((SPENT_UNTIL, BURST), 1090.0, Event.EXHAUSTED),
-        ((SPENT_UNTIL, SPENT), 8200.0, Event.EXHAUSTED),
-        ((BURST, LlmError(PROVIDER_RATE_LIMITED, "", retry_after=1.0)), 1002.0, Event.THROTTLED),
+        ((BURST, SPENT_UNTIL), 1090.0, False),
+        ((SPENT_UNTIL, BURST), 1090.0, False),
+        ((SPENT_UNTIL, SPENT), 8200.0, False),
+        ((BURST, LlmError(PROVIDER_RATE_LIMITED, "", retry_after=1.0)), 1002.0, True),
     ],
 )
 def test_of_two_pauses_the_one_that_ends_later_holds(
-    errors: tuple[LlmError, LlmError], until: float, cause: Event
+    errors: tuple[LlmError, LlmError], until: float, is_burst: bool
 ) -> None:
     watched = Watched()
 
     for error in errors:
         watched.call(error)
 
-    assert (watched.health.until, watched.health.cause) == (until, cause)
+    assert (watched.health.until, watched.health.is_burst) == (until, is_burst)
     assert watched.left == [A]
 
 
@@ -421,7 +421,7 @@ def test_the_last_error_is_told_with_the_provider_s_status_and_code_alone() -> N
 
     watched.call(error)
 
-    assert (watched.health.last_error, watched.health.last_error_at) == ("No. (401, invalid_api_key)", 1000.0)
+    assert (watched.health.last_error, watched.health.last_error_at) == ("No (401, invalid_api_key)", 1000.0)
 
 
 def test_a_good_answer_leaves_the_last_error_to_be_read() -> None:
@@ -482,15 +482,14 @@ def test_a_later_standing_is_taken_over_and_told() -> None:
 
     watched.health.adopt(later)
 
-    assert (watched.health.standing(), watched.health.cause, watched.left) == (later, None, [A])
+    assert (watched.health.standing(), watched.left) == (later, [A])
 
 
-@pytest.mark.parametrize("since", [499.0, 500.0])
 @pytest.mark.parametrize("condition", Condition)
-def test_an_older_standing_changes_nothing(condition: Condition, since: float) -> None:
+def test_an_older_standing_changes_nothing(condition: Condition) -> None:
     watched = Watched(BEFORE[A])
 
-    watched.health.adopt(replace(BEFORE[condition], since=since, last_error="Older.", last_error_at=399.0))
+    watched.health.adopt(replace(BEFORE[condition], since=499.0, last_error="Older.", last_error_at=399.0))
 
     assert (watched.health.standing(), watched.left) == (BEFORE[A], [])
 
@@ -511,13 +510,13 @@ def test_a_later_standing_with_an_older_error_keeps_the_newer_error() -> None:
     assert watched.health.standing() == Standing(O, 700.0, 0.0, "Old.", 400.0)
 
 
-def test_a_pause_that_another_process_prolonged_is_no_change_and_has_no_known_cause() -> None:
+def test_a_pause_that_another_process_prolonged_is_no_change() -> None:
     watched = Watched()
     watched.call(BURST)
 
     watched.health.adopt(Standing(C, 1001.0, 1200.0))
 
-    assert (watched.health.until, watched.health.cause, watched.left) == (1200.0, None, [A])
+    assert (watched.health.until, watched.health.is_burst, watched.left) == (1200.0, False, [A])
 
 
 @pytest.mark.parametrize("event", [Event.RENEWED, Event.SWITCHED_ON])
@@ -527,7 +526,19 @@ def test_a_forgotten_error_is_forgotten_in_other_processes_too(event: Event) -> 
     here.health.record(event)
     there.health.adopt(here.health.standing())
 
-    assert there.health.standing() == here.health.standing() == Standing(A, 1000.0, 0.0, "", 1000.0)
+    assert there.health.standing() == here.health.standing()
+    assert there.health.standing() == Standing(A, 1000.0, 0.0, "", 1000.0, there.health.switched_at)
+
+
+def test_what_a_process_notices_before_it_hears_of_the_operator_does_not_undo_the_operators_word() -> None:
+    here, there = Watched(now=1000.0), Watched(now=1001.0)
+
+    here.health.record(Event.SWITCHED_OFF)
+    there.call(SPENT_UNTIL)
+    here.health.adopt(there.health.standing())
+    there.health.adopt(here.health.standing())
+
+    assert (here.health.condition, there.health.condition) == (O, O)
 
 
 def test_a_pause_ends_at_one_moment_in_all_processes_whenever_they_notice() -> None:

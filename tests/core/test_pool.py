@@ -227,7 +227,8 @@ async def test_least_used_spares_an_account_that_is_busy() -> None:
     accounts.pool.accounts[0].handler = holds
     task = asyncio.ensure_future(accounts.pool(new_call(), ignore))
     await held.wait()
-    assert [await accounts.ask() for _ in range(2)] == [["b"], ["b"]]
+    async with asyncio.timeout(5):
+        assert [await accounts.ask() for _ in range(2)] == [["b"], ["b"]]
     task.cancel()
     await asyncio.gather(task, return_exceptions=True)
     accounts.pool.accounts[0].handler = answer
@@ -426,7 +427,7 @@ async def test_each_account_is_asked_once_at_most() -> None:
 
 
 @pytest.mark.parametrize(("max_attempts", "asked"), [(1, "a"), (2, "ab"), (4, "abcd"), (9, "abcde")])
-@pytest.mark.parametrize("error", [DOWN, LATE, CROWDED, GIBBERISH, burst(1.0)])
+@pytest.mark.parametrize("error", [DOWN, LATE, CROWDED, GIBBERISH])
 async def test_passing_failures_are_tried_within_the_budget(max_attempts: int, asked: str, error: LlmError) -> None:
     accounts = Accounts(*"abcde", max_attempts=max_attempts)
     accounts.script(**dict.fromkeys("abcde", error))
@@ -434,6 +435,35 @@ async def test_passing_failures_are_tried_within_the_budget(max_attempts: int, a
     await accounts.fail()
 
     assert accounts.provider.asked == list(asked)
+
+
+async def test_accounts_that_pause_for_a_burst_do_not_end_the_search() -> None:
+    accounts = Accounts(*"abcde", max_attempts=1)
+    accounts.script(**dict.fromkeys("abcd", burst(1.0)))
+    call = new_call()
+
+    assert await accounts.ask(call) == list("abcde")
+    assert (call.attempt, call.refusals) == (5, 0)
+
+
+async def test_a_quota_without_a_time_is_told_with_the_end_of_the_first_pause() -> None:
+    accounts = Accounts("a", "b")
+    accounts.script(a=SPENT, b=SPENT)
+
+    error = await accounts.fail()
+
+    assert (error.reason, error.retry_after) == (PROVIDER_QUOTA_EXCEEDED, 7200.0)
+
+
+async def test_a_callers_deadline_is_no_fault_of_the_account() -> None:
+    accounts = Accounts("a")
+    accounts.script(a=LATE)
+    call = new_call()
+    call.deadline = 0.0
+
+    await accounts.fail(call)
+
+    assert accounts.health("a").counts() == Counts(requests=1)
 
 
 @pytest.mark.parametrize("error", [SPENT, spent(3.0), DENIED])
@@ -508,7 +538,7 @@ async def test_what_one_account_said_before_it_failed_is_not_the_next_one_s() ->
         pytest.param([SPENT, DENIED, DOWN], 2, id="one that passes, last"),
         pytest.param([SPENT, DENIED, GIBBERISH], 2, id="else the last: unreadable"),
         pytest.param([GIBBERISH, SPENT, DENIED], 2, id="else the last: refused"),
-        pytest.param([DENIED, GIBBERISH, SPENT], 2, id="else the last: used up"),
+        pytest.param([DENIED, GIBBERISH, spent(60.0)], 2, id="else the last: used up"),
         pytest.param([burst(60.0), DOWN, DENIED], 1, id="the one that may be asked again soonest"),
         pytest.param([DOWN, burst(60.0), DENIED], 0, id="the same, first"),
         pytest.param([burst(60.0), burst(2.0), burst(5.0)], 1, id="the shortest of the waits"),

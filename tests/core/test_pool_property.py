@@ -356,7 +356,7 @@ class Pooled(RuleBasedStateMachine):
             asked.answers += 1
         else:
             asked.fail(outcome.error, self.now, alone=self.alone(asked))
-            asking.passing += outcome.error.reason not in (PROVIDER_QUOTA_EXCEEDED, PROVIDER_AUTH_FAILED)
+            asking.passing += not is_of_the_account(outcome.error)
         self.account_for(asking, outcome.usage)
         asking.call.responded = outcome.responded
         assert asking.gate is not None
@@ -369,6 +369,11 @@ class Pooled(RuleBasedStateMachine):
         asked.in_flight -= 1
         asking.call.answer = LlmResponse(usage=usage) if usage is not None else None
         asked.tokens += usage.input_tokens + usage.output_tokens if usage is not None else 0
+
+
+def is_of_the_account(error: LlmError) -> bool:
+    pauses = error.reason == PROVIDER_RATE_LIMITED and error.retry_after is not None
+    return pauses or error.reason in (PROVIDER_QUOTA_EXCEEDED, PROVIDER_AUTH_FAILED)
 
 
 async def ignore(event: LlmEvent) -> None: ...

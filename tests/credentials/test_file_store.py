@@ -33,6 +33,7 @@ from tests.program import Result, environment, run
 from tests.store_contract import ALPHA, BETA, KEY, LOGIN, NOW, OTHER_KEY, TOKENS, Clock, Open, StoreContract, record
 
 BARE = AccountRef("anthropic", "claude-max-1")
+UNFIT = "has line breaks, control characters or letters beyond ASCII, which no header can carry"
 
 
 class TestContract(StoreContract):
@@ -102,6 +103,10 @@ def leads_to(file: Path) -> Path:
 
 def close_to_others(file: Path) -> None:
     file.chmod(0o600)
+
+
+def move(file: Path, target: Path) -> None:
+    file.rename(target)
 
 
 def give_away(file: Path) -> None:
@@ -216,6 +221,9 @@ async def test_an_account_of_another_kind_leaves_nothing_of_the_one_before(store
             {"type": "oauth", "access": "a", "expires": 10**400},
             "`expires` is not a time in milliseconds since 1970",
         ),
+        ("bad", {"type": "api", "key": "k\nx-other: y"}, f"its `key` {UNFIT}"),
+        ("bad", {"type": "api", "key": "ключ"}, f"its `key` {UNFIT}"),
+        ("bad", {"type": "oauth", "access": "a\u007f", "refresh": "r"}, f"its `access` {UNFIT}"),
         ("groq/", {"type": "api", "key": "k"}, "its name is not `provider/id`"),
         ("/bad", {"type": "api", "key": "k"}, "its name is not `provider/id`"),
         ("beta", {"type": "api", "key": "k"}, "anthropic/beta is there twice, and the first one counts"),
@@ -413,6 +421,36 @@ async def test_a_file_that_was_repaired_is_used_at_once(store: FileStore, file: 
 
     async with store.hold(ALPHA) as stored:
         assert stored == KEY
+
+
+async def test_a_file_with_accounts_that_vanishes_is_missed_and_not_begun_anew(store: FileStore, file: Path) -> None:
+    """A folder that is not mounted for a while, or an editor that writes a file anew, removes no accounts."""
+    put(file, {"anthropic/alpha": {"type": "api", "key": "key-of-alpha"}})
+    before = await store.load()
+    elsewhere = file.with_name("elsewhere.json")
+    move(file, elsewhere)
+
+    for use in (store.load(), store.add(BETA, KEY), store.save(ALPHA, KEY), store.remove(ALPHA)):
+        with pytest.raises(StoreError) as told:
+            await use
+        assert str(told.value) == (
+            f"The file {file} held accounts and is gone; put it back, or restart the server to begin anew."
+        )
+    with pytest.raises(StoreError):
+        async with store.hold(ALPHA):
+            pytest.fail("nothing tells what is held")
+    move(elsewhere, file)
+    assert await store.load() == before
+
+
+async def test_a_file_without_accounts_may_vanish(store: FileStore, file: Path) -> None:
+    await store.save(ALPHA, KEY)
+    await store.remove(ALPHA)
+    move(file, file.with_name("elsewhere.json"))
+
+    await store.save(BETA, KEY)
+
+    assert await store.load() == {BETA: KEY}
 
 
 @pytest.mark.parametrize("damage", ["", "{", "[]", '{"anthropic/alpha": 5}', '{"anthropic/alpha": {"since": "x"}}'])

@@ -101,6 +101,10 @@ async def test_another_key_fits_nothing_and_says_what_to_do(open_with: OpenWith)
         async with other.hold(ALPHA):
             pytest.fail("there is nothing to give")
     with pytest.raises(StoreError, match=words):
+        await other.add(BETA, TOKENS)
+    with pytest.raises(StoreError, match=words):
+        await other.save(BETA, TOKENS)
+    with pytest.raises(StoreError, match=words):
         await other.take_login("state")
 
     assert await store.load() == {ALPHA: KEY}

@@ -50,6 +50,8 @@ def _make_records() -> None:
         sa.Column("until", sa.Double, nullable=False),
         sa.Column("last_error", sa.Text, nullable=False),
         sa.Column("last_error_at", sa.Double, nullable=False),
+        sa.Column("switched_at", sa.Double, nullable=False),
+        sa.Column("is_burst", sa.Boolean, nullable=False),
         *(
             sa.Column(name, sa.BigInteger, nullable=False)
             for name in ("requests", "errors", "input_tokens", "output_tokens")
