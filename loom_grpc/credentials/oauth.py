@@ -8,6 +8,7 @@ import secrets
 import time
 import uuid
 from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final, Literal
 from urllib.parse import parse_qsl, urlencode, urlsplit
@@ -20,6 +21,8 @@ if TYPE_CHECKING:
     from loom_grpc.credentials.oauth_session import Answer, TokenSession
 
 _TIMEOUT_S: Final = 30.0
+_THREADS: Final = ThreadPoolExecutor(32, thread_name_prefix="oauth")
+"""Threads of their own, made when they are needed: a server that hangs must not take those in which files and secrets are read."""
 _REFUSED: Final = frozenset({"invalid_client", "invalid_grant", "unauthorized_client"})
 """Errors of RFC 6749 (section 5.2) that stay until the operator does something."""
 _CODE: Final = re.compile("[a-z_]{1,64}")
@@ -108,6 +111,9 @@ class OAuthApp:
         Raises `LlmError`: PROVIDER_AUTH_FAILED when the login is over, PROVIDER_UNAVAILABLE when trying again may help. Cancelling does not
         stop the request, whose answer is then lost: whoever calls this sees to it that it is waited for.
         """
+        if not self._settings.token_url:  # the account was logged in elsewhere, or under another configuration
+            message = f"The account's login has ended and is not renewed; the operator must set providers.{self.provider}.oauth."
+            raise LlmError(PROVIDER_AUTH_FAILED, message)
         began = self._clock()
         answer = await self._ask(lambda session: session.refresh(refresh_token))
         if not answer.access:
@@ -133,7 +139,7 @@ class OAuthApp:
             ) as session:
                 return question(session)
 
-        return await asyncio.to_thread(work)
+        return await asyncio.get_running_loop().run_in_executor(_THREADS, work)
 
     def _secret(self) -> str:
         return self._settings.client_secret() if self._settings.client_secret is not None else ""

@@ -17,6 +17,8 @@ RENEW_S: Final = 60.0
 
 _YOUNG_S: Final = 60.0
 """A token that is refused although it is younger than this is not the reason for the refusal."""
+_PATIENCE_S: Final = 1.0
+"""How long a call waits for a new token while the old one is still good."""
 _PAUSE_S: Final = 10.0
 """How long a token that is still good is used without another try to renew or to save, after one has failed."""
 
@@ -128,19 +130,27 @@ class OAuthCredential:
         return True
 
     async def close(self) -> None:
-        """Waits for a renewal that is under way, so that the tokens it brings are saved."""
+        """Waits for a renewal that is under way, so that the tokens it brings are saved, and saves what could not be saved before."""
         if self._work is not None:
             await asyncio.wait([self._work])
+        if self._save_at < math.inf:
+            await asyncio.wait([self._start(-math.inf)])  # also tokens that have ended: their refresh token has not
 
     async def _renew_if_possible(self) -> None:
-        """Renews the token; passing trouble does no harm while it is good."""
+        """Renews the token; while it is good, passing trouble does no harm and is not waited for long."""
         try:
-            await self._renew(RENEW_S)
+            async with asyncio.timeout(_PATIENCE_S):
+                await self._renew(RENEW_S)
+            return
+        except TimeoutError:
+            if not self._is_good(0):
+                await self._renew(RENEW_S)
+                return
         except LlmError as error:
-            if error.reason != PROVIDER_UNAVAILABLE or self.tokens is None or not self._is_good(0):
+            if error.reason != PROVIDER_UNAVAILABLE or not self._is_good(0):
                 raise
-            ends = self.tokens.expires if self.tokens.expires is not None else math.inf
-            self._renew_at = min(self._clock() + _PAUSE_S, ends)
+        ends = self.expires if self.expires is not None else math.inf
+        self._renew_at = min(self._clock() + _PAUSE_S, ends)
 
     async def _renew(self, within_s: float) -> None:
         """Sees to it that the token is good for so long. What is under way already may have had less in mind: then once more."""

@@ -274,6 +274,21 @@ async def test_a_server_that_does_not_answer_is_a_passing_failure() -> None:
         assert (error.reason, error.metadata) == (PROVIDER_UNAVAILABLE, {})
 
 
+async def test_a_server_that_hangs_keeps_nothing_else_waiting() -> None:
+    """Files, secrets and other providers are read in the event loop's own threads, of which there are few."""
+    async with oauth_server() as server:
+        server.go_on.clear()
+        app = app_of(server)
+        refreshes = [asyncio.create_task(app.refresh(server.login().refresh)) for _ in range(40)]
+        await server.arrived.wait()
+        async with asyncio.timeout(5):
+            await asyncio.to_thread(lambda: None)
+        server.go_on.set()
+        tokens = await asyncio.gather(*refreshes)
+
+    assert (len({one.access for one in tokens}), server.refreshes) == (40, 40)
+
+
 async def test_a_server_that_is_not_there_is_a_passing_failure() -> None:
     async with oauth_server() as server:
         app = app_of(server)
@@ -285,7 +300,17 @@ async def test_a_server_that_is_not_there_is_a_passing_failure() -> None:
     assert "refused" in error.detail
 
 
-@pytest.mark.parametrize("changes", [{"token_url": ""}, {"token_headers": lambda: {"x-a": "line\nbreak-4711"}}])
+async def test_a_login_that_nothing_is_configured_for_is_the_operator_s_matter() -> None:
+    async with oauth_server() as server:
+        error = await failure_of(app_of(server, token_url="").refresh("r"))
+
+    assert error.reason == PROVIDER_AUTH_FAILED
+    assert (
+        error.message == "The account's login has ended and is not renewed; the operator must set providers.acme.oauth."
+    )
+
+
+@pytest.mark.parametrize("changes", [{"token_url": "nonsense"}, {"token_headers": lambda: {"x-a": "line\nbreak-4711"}}])
 async def test_a_configuration_that_cannot_work_repeats_nothing_of_it(changes: Mapping[str, Any]) -> None:
     async with oauth_server() as server:
         error = await failure_of(app_of(server, **changes).refresh("r"))

@@ -356,6 +356,20 @@ async def test_closing_waits_for_tokens_that_are_on_their_way(scene: Scene) -> N
     assert (scene.stored == old, credential.tokens) == (False, scene.stored)
 
 
+async def test_closing_saves_tokens_that_could_not_be_saved_before(scene: Scene) -> None:
+    credential = scene.process(scene.login())
+    scene.store.full = "The disk is full."
+    scene.now += 3600
+    headers = await credential.headers()
+    scene.store.full = ""
+
+    scene.now += 3600
+    await credential.close()
+
+    assert headers == shown(scene.stored)
+    assert scene.server.refreshes == 1
+
+
 async def test_closing_when_nothing_is_on_its_way_is_done_at_once(scene: Scene) -> None:
     await scene.process(scene.login()).close()
 
@@ -648,3 +662,21 @@ async def test_tokens_of_the_store_are_adopted_when_they_are_new(scene: Scene) -
 
 async def test_an_account_does_not_show_its_tokens(scene: Scene) -> None:
     assert repr(scene.process(scene.login())) == "OAuthCredential(acme/a, [REDACTED])"
+
+
+async def test_a_renewal_that_hangs_is_not_waited_for_while_the_token_is_good(scene: Scene) -> None:
+    tokens = scene.login()
+    one = scene.process(tokens)
+    assert tokens.expires is not None
+    scene.now = tokens.expires - 30
+    scene.server.go_on.clear()
+
+    async with asyncio.timeout(5):
+        meanwhile = await one.headers()
+        again = await one.headers()
+    scene.server.go_on.set()
+    await one.close()
+
+    assert meanwhile == again == {"authorization": f"Bearer {tokens.access}"}
+    assert await one.headers() == {"authorization": f"Bearer {scene.stored.access}"}
+    assert scene.server.refreshes == 1
