@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import secrets
 import time
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable
 from typing import Final
 
 from google.protobuf.timestamp_pb2 import Timestamp
@@ -48,6 +48,8 @@ _STATUS: Final[dict[Condition, AccountStatus.ValueType]] = {
     Condition.OFF: ACCOUNT_STATUS_DISABLED,
 }
 _LONGEST_KEY: Final = 16 * 1024
+_LAST_SECOND: Final = 253_402_300_799
+"""The end of the year 9999, after which a `Timestamp` cannot be written."""
 _TAKE_NO_KEY: Final = {
     "vertex": "provider: Vertex AI takes no keys; give it accounts with a credentials_file in the configuration.",
     "mock": "provider: the mock provider takes no keys.",
@@ -55,24 +57,30 @@ _TAKE_NO_KEY: Final = {
 
 
 class Administration:
-    """Implements `core.ports.Admin` for the accounts of this server. `unknown_provider` makes the error for a name that is none."""
+    """Implements `core.ports.Admin` for the accounts of this server.
+
+    `catch_up` takes in what other processes have changed; `unknown_provider` makes the error for a name that is none.
+    """
 
     def __init__(
         self,
         accounts: Accounts,
         records: Records,
         store: CredentialStore,
+        catch_up: Callable[[], Awaitable[None]],
         unknown_provider: Callable[[str], LlmError],
         clock: Callable[[], float] = time.time,
     ) -> None:
         self._accounts = accounts
         self._records = records
         self._store = store
+        self._catch_up = catch_up
         self._unknown_provider = unknown_provider
         self._clock = clock
 
     async def list_accounts(self, provider: str = "") -> list[Account]:
         """Returns the accounts of one provider or of all."""
+        await self._catch_up()
         return [self._shown(account) for chosen in self._chosen(provider) for account in chosen.pool.accounts]
 
     async def add_account(self, provider: str, id: str, api_key: str) -> Account:
@@ -81,6 +89,7 @@ class Administration:
         if reason := _TAKE_NO_KEY.get(chosen.row.dialect):
             raise LlmError(INVALID_REQUEST, reason, field="provider")
         _check_key(api_key)
+        await self._catch_up()
         ref = self._new_ref(provider, id)
         stored = StoredKey(api_key)
         try:
@@ -95,6 +104,7 @@ class Administration:
 
     async def remove_account(self, provider: str, id: str) -> None:
         """Forgets an account."""
+        await self._catch_up()
         account = self._account(AccountRef(provider, id))
         if account.configured:
             message = f"id: {account.ref} stands in the configuration; remove it there, or disable it."
@@ -118,6 +128,7 @@ class Administration:
     async def start_login(self, provider: str, account_id: str = "") -> StartLoginResponse:
         """Begins an OAuth login."""
         self._provider(provider)
+        await self._catch_up()
         ref = self._login_ref(provider, account_id)
         app = self._accounts.oauth_app(ref)
         if app is None:
@@ -145,7 +156,9 @@ class Administration:
         tokens = await app.exchange(code, state, login.verifier)
         try:
             # Held, so that no process that renews the old login puts it in the place of the new one.
-            async with self._store.hold(login.ref), self._accounts.lock:
+            async with self._store.hold(login.ref) as stored, self._accounts.lock:
+                if isinstance(stored, StoredKey):  # added since the login began
+                    raise _exists(login.ref)
                 await self._store.save(login.ref, tokens)
                 self._accounts.keep(login.ref, tokens)
         except StoreError as error:
@@ -165,6 +178,7 @@ class Administration:
         return PoolHealth(provider=provider.name, strategy=provider.pool.strategy, accounts=accounts)
 
     async def _switch(self, ref: AccountRef, event: Event) -> Account:
+        await self._catch_up()
         account = self._account(ref)
         account.health.record(event)
         try:
@@ -250,6 +264,8 @@ def _check_key(key: str) -> None:
 
 
 def _timestamp(seconds: float) -> Timestamp:
+    """Writes a time; one that lies outside of what can be written becomes the nearest that can be."""
+    seconds = min(max(seconds, 0.0), _LAST_SECOND)
     return Timestamp(seconds=int(seconds), nanos=int(seconds % 1 * 1e9))
 
 

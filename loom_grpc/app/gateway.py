@@ -15,7 +15,7 @@ from loom_grpc.app.records import Records
 from loom_grpc.app.state import provider_state
 from loom_grpc.app.store import make_store
 from loom_grpc.app.upkeep import Upkeep
-from loom_grpc.config import Config
+from loom_grpc.config import Config, oauth_of
 from loom_grpc.core.call import Call, Send
 from loom_grpc.core.errors import MODEL_NOT_FOUND, PERMISSION_DENIED, UNAUTHENTICATED, LlmError
 from loom_grpc.core.estimate import estimate_tokens
@@ -118,9 +118,11 @@ class App:
         self._admin_key = _admin_key(config, secrets)
         self._route_calls()
         records = Records(store, lambda: self._accounts)
-        self._administration = Administration(self._accounts, records, store, self._router.unknown_provider)
         self._upkeep = Upkeep(config.credentials, store, self._accounts, records, telemetry)
         self._stack.push_async_callback(self._upkeep.close)
+        self._administration = Administration(
+            self._accounts, records, store, self._upkeep.catch_up, self._router.unknown_provider
+        )
 
     def _add(self, provider: Provider) -> None:
         self._stack.push_async_callback(provider.transport.close)
@@ -140,7 +142,9 @@ class App:
         provider = self._accounts.providers.get(name)
         if provider is None:
             return ProviderState(name, _title(name), configured=False)
-        return provider_state(_title(name), self._administration.pool_health(provider), provider.pool.accounts)
+        pool = self._administration.pool_health(provider)
+        logs_in = oauth_of(provider.config) is not None
+        return provider_state(_title(name), pool, provider.pool.accounts, logs_in=logs_in)
 
     async def _route(self, call: Call) -> Target:
         """Checks the request and finds its provider; an unknown model may be on a list that has not been asked for yet."""

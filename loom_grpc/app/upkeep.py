@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
+from contextlib import suppress
 from typing import Final
 
 from loom_grpc.app.accounts import Accounts
@@ -15,7 +16,11 @@ from loom_grpc.core.health import Event, event_of
 from loom_grpc.telemetry import Telemetry
 
 _LOOK_S: Final = 1.0
-"""How often the store is looked at for what other processes have changed, and conditions that have changed are written."""
+"""How often the store is looked at for what other processes have changed."""
+_GATHER_S: Final = 0.25
+"""Conditions are written as soon as they change, and not more often than this."""
+_PATIENCE_S: Final = 2.0
+"""How long somebody who asks waits for what other processes have changed."""
 _COUNTS_EVERY: Final = 5
 """Counts alone are written every so many looks."""
 
@@ -30,23 +35,32 @@ class Upkeep:
         accounts: Accounts,
         records: Records,
         telemetry: Telemetry,
+        *,
+        look_s: float = _LOOK_S,
     ) -> None:
         self._config = config
         self._store = store
         self._accounts = accounts
         self._records = records
         self._telemetry = telemetry
+        self._look_s = look_s
         self._revision: object = None
         self._looks = 0
         self._seen = accounts.changed
-        self._trouble = ""
+        self._reading = asyncio.Lock()
+        """Held while the store is read: what was read first must not come after what was read later."""
+        self._troubles: dict[Callable[[], Awaitable[None]], str] = {}
+        """What is wrong with the store at present, by what was tried."""
+        self._unusable: Sequence[str] = ()
+        """What has been told of the store's accounts."""
         self._tasks: list[asyncio.Task[None]] = []
 
     async def start(self) -> None:
         """Reads the store, and goes on in the background."""
         await self._look()
         self._tasks = [
-            asyncio.create_task(self._every(_LOOK_S, self._look)),
+            asyncio.create_task(self._every(self._look_s, self._look)),
+            asyncio.create_task(self._every(_GATHER_S, self._follow)),
             asyncio.create_task(self._every(self._config.refresh_interval_s, self._refresh)),
         ]
 
@@ -59,6 +73,12 @@ class Upkeep:
         if self._tasks:
             await self._guarded(self._write)
 
+    async def catch_up(self) -> None:
+        """Takes in what other processes have changed, for somebody who decides by it now; without the store it is left for later."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(_PATIENCE_S):
+                await self._guarded(self._read)
+
     async def _every(self, interval_s: float, work: Callable[[], Awaitable[None]]) -> None:
         while True:
             await asyncio.sleep(interval_s)
@@ -70,19 +90,30 @@ class Upkeep:
     async def _look(self) -> None:
         await self._guarded(self._read)
         self._looks += 1
-        if self._seen is not self._accounts.changed or self._looks % _COUNTS_EVERY == 0:
+        if self._looks % _COUNTS_EVERY == 0:
             await self._guarded(self._write)
-            self._seen = self._accounts.changed
+
+    async def _follow(self) -> None:
+        """Writes conditions once they have changed, so that other processes find them when they look."""
+        await self._seen.wait()
+        self._seen = self._accounts.changed
+        await self._guarded(self._write)
 
     async def _read(self) -> None:
         """Takes in what has changed in the store."""
+        async with self._reading:
+            await self._read_changes()
+
+    async def _read_changes(self) -> None:
         revision = await self._store.revision()
         if revision == self._revision:
             return
         async with self._accounts.lock:
             self._accounts.sync(await self._store.load())
         for trouble in self._store.troubles:
-            self._telemetry.log.warning("account_unusable", message=trouble)
+            if trouble not in self._unusable:
+                self._telemetry.account_unusable(trouble)
+        self._unusable = tuple(self._store.troubles)
         if self._config.keep_records:
             await self._records.read()
         self._revision = revision
@@ -98,9 +129,12 @@ class Upkeep:
             await work()
         except StoreError as error:
             trouble = str(error)
-        if trouble and trouble != self._trouble:
-            self._telemetry.log.error("store_unavailable", message=trouble)
-        self._trouble = trouble
+        known = {told for told in self._troubles.values() if told}
+        self._troubles[work] = trouble
+        if trouble and trouble not in known:
+            self._telemetry.store_unavailable(trouble)
+        elif known and not any(self._troubles.values()):
+            self._telemetry.store_works_again()
 
     async def _refresh(self) -> None:
         """Renews the access tokens that end soon."""

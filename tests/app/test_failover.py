@@ -125,7 +125,7 @@ async def test_a_used_up_quota_is_left_alone_for_as_long_as_the_provider_says(tm
     assert provider.counts() == {"key-a": 1, "key-b": 5}
     assert account.status == ACCOUNT_STATUS_COOLING_DOWN
     assert 290 < account.cooling_until.seconds - account.last_error_time.seconds <= 300
-    assert account.last_error == "The provider account's quota or balance is used up. (429, insufficient_quota)"
+    assert account.last_error == "The provider account's quota or balance is used up (429, insufficient_quota)"
 
 
 async def test_a_call_that_finds_no_account_says_when_to_come_back(tmp_path: Path) -> None:
