@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import runpy
 from typing import Any
 
@@ -22,6 +23,15 @@ def test_the_page_of_accounts_is_in_step_with_the_table_of_conditions(docs: dict
     assert docs["accounts_markdown"]() == page
     assert docs["health_table"]() in page
     assert docs["health_picture"]() in page
+
+
+def test_every_line_of_the_log_is_explained() -> None:
+    page = (ROOT / "docs" / "telemetry.md").read_text(encoding="utf-8")
+    code = "".join(file.read_text(encoding="utf-8") for file in (ROOT / "loom_grpc").rglob("*.py"))
+    events = set(re.findall(r'\blog\.(?:info|warning|error|log)\((?:[^"()]*(?:\([a-z]*\))?, )?"([a-z_]+)"', code))
+
+    assert len(events) > 20
+    assert {event for event in events if f"`{event}`" not in page} == set()
 
 
 def test_every_event_and_condition_has_its_words(docs: dict[str, Any]) -> None:

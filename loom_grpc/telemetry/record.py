@@ -141,6 +141,18 @@ class Telemetry:
         """Tells that an account's new tokens are nowhere but in this process."""
         self.log.error("tokens_unsaved", provider=ref.provider, account=ref.id, message=redact.line(trouble))
 
+    def store_unavailable(self, trouble: str) -> None:
+        """Tells that accounts cannot be read or written; the server goes on with what it knows."""
+        self.log.error("store_unavailable", message=redact.line(trouble))
+
+    def store_works_again(self) -> None:
+        """Tells that accounts can be read and written as before."""
+        self.log.info("store_works_again")
+
+    def account_unusable(self, trouble: str) -> None:
+        """Tells of an account in the store that makes no sense."""
+        self.log.warning("account_unusable", message=redact.line(trouble))
+
     def secret_unavailable(self, key: str, trouble: str) -> None:
         """Tells that a secret cannot be read; the server goes on with the one that it has."""
         self.log.error("secret_unavailable", key=key, message=redact.line(trouble))

@@ -111,8 +111,17 @@ in the code, without their messages, which may repeat anything.
 | `call` | info | A call has ended (`log.access`): see below |
 | `call_failed` | info for a caller's mistake, else warning | See below |
 | `retrying` | warning | An attempt has failed and another follows: as `call_failed`, with `attempt` and `delay_s` |
+| `failing_over` | warning | An account has failed a call and the next one is asked: as `call_failed`, with `account` and `attempt` |
+| `account` | info when it is available, else warning | An account's condition changes: `status`, `before`, `cooling_s`, `last_error` |
+| `account_unusable` | warning | The store has an account that makes no sense |
+| `refresh_failed` | warning | An access token could not be renewed ahead of time |
+| `tokens_unsaved` | error | An account's new tokens are only in this process; saving them is tried again |
+| `store_unavailable`, `store_works_again` | error, info | The store of accounts cannot be read or written, or can again |
+| `secret_unavailable` | error | A secret, named by its `key` in the configuration, cannot be read; what was read before stays in use |
+| `secret_rotated` | info | A secret has another text |
 | `listing_failed` | warning | A provider would not say which models it has |
 | `admin` | info; warning when refused or failed by us | An operator's act, or an attempt at one, has ended, whatever `log.access` says |
+| `asyncio` | error | A task has failed that nobody waited for; `exception` says where |
 | `crashed` | error | A mistake of this program; `exception` says where |
 | `serving`, `draining`, `stopped` | info | The life of the server |
 | `otlp_failed`, `otlp_works_again` | warning, info | The OTLP endpoint has begun to refuse, or takes again |
@@ -121,8 +130,9 @@ in the code, without their messages, which may repeat anything.
 | `content` | info | The prompt and the answer, only with `log.prompts` |
 
 `call` has `request_id`, `provider`, `model`, `edge` (`grpc` or `http`), `stream`, `reason` (`OK`, `CANCELLED` or an error's),
-`attempts`, `finish_reason`, `input_tokens`, `output_tokens`, `first_content_ms` (of a stream's last attempt), `duration_ms`,
-`upstream_ms` (waiting for providers) and `overhead_ms` (the rest). `call_failed` has `reason`, `message` (what the caller was
-told), `detail` (what the provider said), `metadata` and `retry_after_s`. `admin` has `method` (as AdminService names it, also
-over HTTP), `account` (`provider/id`), `edge`, `peer` (the caller's address), `reason`, `message` and `duration_ms`.
+`attempts`, `account` (of a pool), `finish_reason`, `input_tokens`, `output_tokens`, `first_content_ms` (of a stream's last
+attempt), `duration_ms`, `upstream_ms` (waiting for providers) and `overhead_ms` (the rest). `call_failed` has `reason`,
+`message` (what the caller was told), `detail` (what the provider said), `metadata` and `retry_after_s`. `admin` has `method`
+(as AdminService names it, also over HTTP), `account` (`provider/id`), `edge`, `peer` (the caller's address), `reason`, `message`
+and `duration_ms`.
 """
