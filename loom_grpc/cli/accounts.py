@@ -16,7 +16,7 @@ from urllib.parse import parse_qs, urlsplit
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from loom_grpc.cli.command import ADMIN_KEY
-from loom_grpc.cli.output import FAILED, UsageError, error, harmless, note, say
+from loom_grpc.cli.output import FAILED, UsageError, error, harmless, note, say, span
 from loom_grpc.cli.server import make_client, report
 from loom_grpc.client import Account, AccountKind, AccountStatus, AdminClient, ErrorReason, LlmError, LoomClient
 
@@ -218,7 +218,7 @@ def _remarks(account: Account, now: float) -> str:
     remarks = []
     if account.HasField("cooling_until"):
         left = account.cooling_until.ToSeconds() - now
-        remarks.append(f"cooling until {_when(account.cooling_until, now)} (in {_span(left)})")
+        remarks.append(f"cooling until {_when(account.cooling_until, now)} (in {span(left)})")
     if account.disabled_by_operator:
         remarks.append("disabled by an operator")
     if account.last_error:
@@ -255,13 +255,3 @@ def _when(timestamp: Timestamp, now: float) -> str:
     """Writes a time of this machine's zone, with the date when it is not today's."""
     moment, today = time.localtime(timestamp.ToSeconds()), time.localtime(now)
     return time.strftime("%H:%M" if moment[:3] == today[:3] else "%Y-%m-%d %H:%M", moment)
-
-
-def _span(seconds: float) -> str:
-    """Writes a time span in its two largest units, such as `1 h 12 min`."""
-    left = max(0, round(seconds))
-    if left < 60:
-        return f"{left} s"
-    minutes = round(left / 60)
-    parts = ((minutes // 1440, "d"), (minutes // 60 % 24, "h"), (minutes % 60, "min"))
-    return " ".join([f"{number} {unit}" for number, unit in parts if number][:2])

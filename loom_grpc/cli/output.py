@@ -54,6 +54,16 @@ def harmless(text: str) -> str:
     return text.translate(_CONTROLS)
 
 
+def span(seconds: float) -> str:
+    """Writes a time span in its two largest units, such as `1 h 12 min`."""
+    left = max(0, round(seconds))
+    if left < 60:
+        return f"{left} s"
+    minutes = round(left / 60)
+    parts = ((minutes // 1440, "d"), (minutes // 60 % 24, "h"), (minutes % 60, "min"))
+    return " ".join([f"{number} {unit}" for number, unit in parts if number][:2])
+
+
 def tolerate_any_text() -> None:
     """Lets text that the terminal's encoding lacks be written as question marks."""
     for stream in (sys.stdout, sys.stderr):

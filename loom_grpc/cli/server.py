@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import math
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -10,7 +11,7 @@ from typing import Final
 
 import grpc
 
-from loom_grpc.cli.output import UsageError, error
+from loom_grpc.cli.output import UsageError, error, span
 from loom_grpc.client import ErrorReason, LlmError, LoomClient
 
 _ADVICE: Final[Mapping[str, str]] = {
@@ -63,7 +64,7 @@ def report(failure: LlmError, target: str, advice: Mapping[str, str] = _ADVICE) 
         return
     what_to_do = advice.get(failure.name, "")
     if failure.retry_after is not None:
-        what_to_do = f"try again in {failure.retry_after:g} s"
+        what_to_do = f"try again in {span(math.ceil(failure.retry_after))}"
     text = failure.message.rstrip(".") + (f"; {what_to_do}" if what_to_do else "")
     error(f"{text} ({_label(failure)})")
 

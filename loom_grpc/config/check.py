@@ -18,7 +18,7 @@ _NO_ENCRYPTION_KEY: Final = (
     "needs credentials.encryption_key, because credentials in a database are encrypted; "
     "`loom-grpc encryption-key` prints one"
 )
-_LOGINS: Final = {"token": ("token",), "approle": ("role_id", "secret_id"), "kubernetes": ("role",)}
+_LOGINS: Final = {"token": ("token",), "approle": ("role_id",), "kubernetes": ("role",)}
 """What each way to log in at Vault needs."""
 _BEFORE_VAULT: Final = (("vault",), ("database", "url"), ("telemetry", "otlp_headers"))
 """What is needed before Vault can be asked, or without it."""

@@ -65,7 +65,7 @@ def retry_after(headers: Mapping[str, str], now: datetime | None = None) -> floa
         return _sane(seconds)
     try:
         date = parsedate_to_datetime(value)
-    except ValueError:
+    except (ValueError, OverflowError):
         return None
     # The oldest form names no zone; all dates in HTTP are of Greenwich.
     date = date if date.tzinfo else date.replace(tzinfo=UTC)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable
 from contextlib import aclosing
 from typing import Any, Final, NamedTuple
@@ -129,7 +130,7 @@ class AdminEdge:
                 rpc.act.account = _subject(request)
                 if not (request.provider or method.all_providers):
                     raise LlmError(INVALID_REQUEST, "provider: is missing.", field="provider")
-                response = await method.perform(admin, request)
+                response = await _to_its_end(method.perform(admin, request))
                 rpc.act.account = _outcome(response) or rpc.act.account
                 return response
 
@@ -161,6 +162,16 @@ class _AdminRpc:
 
     def last_event(self, error: LlmError) -> None:
         """Says that a stream ends with its status alone."""
+
+
+async def _to_its_end(work: Awaitable[Message]) -> Message:
+    """Does what an operator wants even if the caller goes away meanwhile: the code of a login, for one, is good only once."""
+    doing = asyncio.ensure_future(work)
+    try:
+        return await asyncio.shield(doing)
+    except asyncio.CancelledError:
+        await asyncio.gather(doing, return_exceptions=True)
+        raise
 
 
 def _id(id: str) -> str:

@@ -12,7 +12,7 @@ from typing import Any, Final, Protocol, TypeVar
 import grpc
 from google.protobuf.message import DecodeError, Message
 
-from loom_grpc.core.errors import DRAINING, INTERNAL, INVALID_REQUEST, LlmError
+from loom_grpc.core.errors import INVALID_REQUEST, LlmError, server_draining, server_failed
 from loom_grpc.server.status import code_of, details_of, message_of
 from loom_grpc.server.wire import misfit
 
@@ -76,7 +76,7 @@ class Entrance:
         """Runs one call to its trailing metadata; a failure becomes a status."""
         try:
             if self._draining:
-                raise _draining()
+                raise server_draining()
             answer = await work()
         except asyncio.CancelledError:
             rpc.finished(cancelled=True)
@@ -85,7 +85,7 @@ class Entrance:
             await _fail(context, rpc, error)
         except Exception as error:  # noqa: BLE001 - the edge: whatever goes wrong, the caller gets a status and the log the cause
             rpc.crashed(error)
-            await _fail(context, rpc, _crashed())
+            await _fail(context, rpc, server_failed())
         else:
             context.set_trailing_metadata(rpc.finished())
             return answer
@@ -100,7 +100,7 @@ class Entrance:
                 self._watches.add(watch)
                 yield
         except TimeoutError:
-            raise _draining() from None
+            raise server_draining() from None
         finally:
             self._watches.discard(watch)
 
@@ -140,11 +140,3 @@ async def _fail(context: Context, rpc: Rpc, error: LlmError) -> None:
     if event is not None:
         await context.write(event)
     await context.abort(code_of(error), message_of(error), (*trailing, details_of(error, rpc.request_id)))
-
-
-def _draining() -> LlmError:
-    return LlmError(DRAINING, "The server is shutting down; call again, another one will answer.", retry_after=1)
-
-
-def _crashed() -> LlmError:
-    return LlmError(INTERNAL, "The server failed; its log has the details under the request id.")

@@ -13,13 +13,12 @@ from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
 
 from loom_grpc.config import Config
-from loom_grpc.core.errors import INVALID_REQUEST, LlmError
+from loom_grpc.core.errors import INVALID_REQUEST, LlmError, server_draining, server_failed
 from loom_grpc.core.ports import Admin, Gateway
 from loom_grpc.frontends import loom_admin
 from loom_grpc.frontends.admin_key import shown_key
 from loom_grpc.frontends.body import Fields, HttpError, read_json
 from loom_grpc.frontends.loom_error import error_body
-from loom_grpc.shim import failure as failures
 from loom_grpc.shim.exchange import Exchange, Gone, Header
 from loom_grpc.telemetry import Act, Telemetry
 from loom_grpc.v1.admin_service_pb2 import Account
@@ -161,17 +160,17 @@ class _Desk:
             await _fail(exchange, error)
         except Exception as failure:  # noqa: BLE001 - this is the edge: what is not foreseen is logged and told
             self._telemetry.crashed(None, failure)
-            error = failures.crashed()
+            error = server_failed()
             await _fail(exchange, error)
         except asyncio.CancelledError:
             # The time to drain is over. The caller is told, and then nothing is left to be cancelled.
-            error = failures.draining()
+            error = server_draining()
             await _fail(exchange, error)
         act.end(error, cancelled=gone)
 
     async def _fulfil(self, exchange: Exchange, act: Act, path: dict[str, str]) -> dict[str, Any]:
         if self._draining():
-            raise failures.draining()
+            raise server_draining()
         admin = self._gateway.admin(shown_key(exchange.header(b"authorization"), exchange.header(b"x-api-key")))
 
         async def body() -> Fields:

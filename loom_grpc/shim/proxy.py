@@ -12,13 +12,12 @@ from starlette.types import Receive, Scope, Send
 
 from loom_grpc.config import Config
 from loom_grpc.core.call import Call
-from loom_grpc.core.errors import INVALID_REQUEST, PROVIDER_BAD_RESPONSE, LlmError
+from loom_grpc.core.errors import INVALID_REQUEST, PROVIDER_BAD_RESPONSE, LlmError, server_draining, server_failed
 from loom_grpc.core.ports import Gateway
 from loom_grpc.frontends.body import HttpError
 from loom_grpc.frontends.loom import Writer
 from loom_grpc.frontends.loom_error import error_body
 from loom_grpc.frontends.loom_request import read_request
-from loom_grpc.shim import failure as failures
 from loom_grpc.shim.exchange import Exchange, Gone, Header
 from loom_grpc.shim.watch import Watch
 from loom_grpc.telemetry import Telemetry
@@ -69,11 +68,11 @@ class Proxy:
             await answer.fail(failure)
         except Exception as error:  # noqa: BLE001 # this is the edge: what is not foreseen is logged and told
             self._telemetry.crashed(answer.call, error)
-            failure = failures.crashed()
+            failure = server_failed()
             await answer.fail(failure)
         except asyncio.CancelledError:
             # The time to drain is over. The caller is told, and then nothing is left to be cancelled.
-            failure = failures.draining()
+            failure = server_draining()
             await answer.fail(failure)
         self._telemetry.finished(answer.call, failure, answer.lasted_s(), "http", cancelled=gone)
 
@@ -89,7 +88,7 @@ class Proxy:
 
     async def _run(self, answer: Whole, provider: str) -> None:
         if self._draining():
-            raise failures.draining()
+            raise server_draining()
         call, exchange = answer.call, answer.exchange
         call.deadline = answer.began_at + exchange.timeout_s()
         call.request = read_request(await exchange.json_body(self._max_body_bytes), provider)

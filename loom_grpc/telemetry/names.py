@@ -174,7 +174,7 @@ ACCOUNT_CHANGES: Final = Metric(
     "loom.account.changes",
     "counter",
     "{change}",
-    "Changes of accounts as each worker hears of them, by the condition that they came to: `available`, `cooling_down`, `refused` or `off`.",
+    "Changes of accounts as each worker hears of them, by the condition after: `available`, `cooling_down`, `refused` or `off`.",
     (LOOM_PROVIDER, CONDITION),
 )
 ACTIVE: Final = Metric(

@@ -14,8 +14,8 @@ import grpc.aio
 import pytest
 from google.rpc import error_details_pb2
 
-from loom_grpc.cli.accounts import _span, code_of
-from loom_grpc.cli.output import UsageError
+from loom_grpc.cli.accounts import code_of
+from loom_grpc.cli.output import UsageError, span
 from loom_grpc.client import LlmError
 from loom_grpc.core.errors import LOGIN_EXCHANGE_FAILED
 from loom_grpc.v1.admin_service_pb2 import (
@@ -96,7 +96,7 @@ def work(**fields: Any) -> Account:
 def waiting(seconds: float) -> Account:
     account = Account(
         provider="anthropic", id="team", kind=ACCOUNT_KIND_OAUTH, status=ACCOUNT_STATUS_COOLING_DOWN, errors=2,
-        last_error="The provider account's quota or balance is used up. (429, rate_limit_error)",
+        last_error="The provider account's quota or balance is used up (429, rate_limit_error)",
     )  # fmt: skip
     now = int(time.time())
     account.cooling_until.FromSeconds(now + int(seconds))
@@ -119,7 +119,7 @@ async def test_accounts_are_a_table(server: Script, tmp_path: Path) -> None:
     assert re.fullmatch(
         r"anthropic  team  oauth    cooling down         0       2       0  "
         rf"cooling until {clock} \(in 1 h 1[12] min\); last error at {clock}: "
-        r"The provider account's quota or balance is used up. \(429, rate_limit_error\)",
+        r"The provider account's quota or balance is used up \(429, rate_limit_error\)",
         second,
     )
     assert third == "zai        o\ufffdld  9        disabled             0       0       0  disabled by an operator"
@@ -356,7 +356,7 @@ def test_a_refused_login_says_so() -> None:
     ],
 )
 def test_time_spans_are_short(seconds: float, words: str) -> None:
-    assert _span(seconds) == words
+    assert span(seconds) == words
 
 
 async def test_without_an_admin_key_one_line_says_where_it_goes(server: Script, tmp_path: Path) -> None:

@@ -230,6 +230,7 @@ async def test_what_a_provider_does_not_tell_is_not_made_up(server: Script, tmp_
         ("UNAUTHENTICATED", {}, 0, "It failed; set LOOM_API_KEY to a key of this server (UNAUTHENTICATED)"),
         ("MODEL_NOT_FOUND", {}, 0, "It failed; `loom-grpc models` lists what there is (MODEL_NOT_FOUND)"),
         ("PROVIDER_RATE_LIMITED", {}, 30, "It failed; try again in 30 s (PROVIDER_RATE_LIMITED)"),
+        ("PROVIDER_QUOTA_EXCEEDED", {}, 7200, "It failed; try again in 2 h (PROVIDER_QUOTA_EXCEEDED)"),
         ("INTERNAL", {"request_id": "r-1"}, 0, "It failed (INTERNAL, request r-1)"),
     ],
 )

@@ -525,7 +525,7 @@ def test_what_is_wrong_with_an_account_names_it_and_its_line(file: Path, account
             "vault: {address: 'http://v', token: t}\ncredentials: {encryption_key: k}\ndatabase: {url: 'vault:kv/a#b'}",
             "database.url: cannot be in Vault; use env:NAME or file:/path",
         ),
-        ("vault: {auth: approle, role_id: r}", "vault.secret_id: must be set, because vault.auth is approle"),
+        ("vault: {auth: approle}", "vault.role_id: must be set, because vault.auth is approle"),
         ("vault: {auth: kubernetes}", "vault.role: must be set, because vault.auth is kubernetes"),
         ("credentials: {refresh_interval_s: 0}", "credentials.refresh_interval_s: must be greater than 0"),
     ],

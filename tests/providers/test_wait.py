@@ -79,6 +79,8 @@ def test_without_a_clock_the_real_one_counts() -> None:
 @example("Mon, 01 Jan 2026 00:00:00 +99999999999")
 @example("Mon, 01 Jan 0001 00:00:00 +2359")
 @example("Fri, 31 Dec 9999 23:59:59 -2359")
+@example("Mon, 01 Jan 99999999999999999999 00:00:00 GMT")
+@example("Mon, 01 Jan 2026 00:00:00 +99999999999999999999")
 def test_no_header_is_too_odd_to_be_read(value: str) -> None:
     seconds = retry_after({"retry-after": value, "retry-after-ms": value}, NOW)
 
