@@ -184,7 +184,9 @@ class Administration:
         try:
             await self._records.write()
         except StoreError as error:
-            raise _unavailable(error, "It is done in this process, but will not outlast it: ") from error
+            raise _unavailable(
+                error, "It is done in this process, and kept as soon as the store can be written: "
+            ) from error
         return self._shown(account)
 
     async def _take_login(self, provider: str, state: str) -> Login:

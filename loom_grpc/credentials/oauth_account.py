@@ -19,6 +19,7 @@ _YOUNG_S: Final = 60.0
 """A token that is refused although it is younger than this is not the reason for the refusal."""
 _PATIENCE_S: Final = 1.0
 """How long a call waits for a new token while the old one is still good."""
+_LONGEST_WAIT_S: Final = 10.0
 _PAUSE_S: Final = 10.0
 """How long a token that is still good is used without another try to renew or to save, after one has failed."""
 
@@ -44,6 +45,8 @@ class OAuthCredential:
     ) -> None:
         self.ref = ref
         self.tokens: Tokens | None = None
+        self.longest_wait_s = _LONGEST_WAIT_S
+        """How long a renewal may take before callers are sent to other accounts; it goes on nevertheless."""
         self._app = app
         self._store = store
         self._extra = headers
@@ -63,6 +66,8 @@ class OAuthCredential:
         self._replaced: tuple[Tokens, ...] = ()
         """Tokens that later ones have replaced, back to those that the store may still have: where they turn up again, they are old."""
         self._work: asyncio.Task[None] | None = None
+        self._waited_for_until = -math.inf
+        """How long the work is waited for, in the event loop's time."""
         if tokens is not None:
             on_tokens(tokens)
             self._take(tokens, since=-math.inf)
@@ -156,13 +161,23 @@ class OAuthCredential:
         """Sees to it that the token is good for so long. What is under way already may have had less in mind: then once more."""
         before = self.tokens
         joined = self._work is not None and not self._work.done()
-        await asyncio.shield(self._start(within_s))
+        await self._wait_for(self._start(within_s))
         if joined and self.tokens is before and self._is_due(within_s):
-            await asyncio.shield(self._start(within_s))
+            await self._wait_for(self._start(within_s))
+
+    async def _wait_for(self, work: asyncio.Task[None]) -> None:
+        """Waits until the work is done or has taken too long; whoever comes after that does not wait at all."""
+        try:
+            async with asyncio.timeout_at(self._waited_for_until):
+                await asyncio.shield(work)
+        except TimeoutError:
+            message = f"The login of {self.ref} is still being renewed; try again later."
+            raise LlmError(PROVIDER_UNAVAILABLE, message) from None
 
     def _start(self, within_s: float) -> asyncio.Task[None]:
         """Returns the work that is under way, or begins it: there is one at a time."""
         if self._work is None or self._work.done():
+            self._waited_for_until = asyncio.get_running_loop().time() + self.longest_wait_s
             self._work = asyncio.create_task(self._hold(within_s))
             self._work.add_done_callback(_see)
         return self._work

@@ -46,10 +46,11 @@ async def test_a_login_is_finished_although_its_caller_goes_away(tmp_path: Path)
         finishing = admin.FinishLogin(request, metadata=ADMIN)
         await our.oauth.arrived.wait()
         watching = admin.WatchHealth(WatchHealthRequest(provider="openai"), metadata=ADMIN, timeout=5)
-        before = await watching.read()
+        states = aiter(watching)
+        before = await anext(states)
         finishing.cancel()
         our.oauth.go_on.set()
-        after = await watching.read()
+        after = await anext(states)
         watching.cancel()
 
     assert [account.id for account in before.pools[0].accounts] == []

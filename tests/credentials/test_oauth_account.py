@@ -323,6 +323,23 @@ async def test_in_passing_trouble_a_token_is_used_to_its_end(scene: Scene) -> No
     assert error.reason == PROVIDER_UNAVAILABLE
 
 
+async def test_a_renewal_that_hangs_does_not_keep_callers_from_other_accounts(scene: Scene) -> None:
+    credential = scene.process(scene.login())
+    credential.longest_wait_s = 0.05
+    scene.server.go_on.clear()
+    scene.now += 3600
+
+    first, second = await failure_of(credential), await failure_of(credential)
+    scene.server.go_on.set()
+    await credential.close()
+    headers = await credential.headers()
+
+    assert first.reason == second.reason == PROVIDER_UNAVAILABLE
+    assert first.message == "The login of acme/a is still being renewed; try again later."
+    assert headers == shown(scene.stored)
+    assert (scene.server.refreshes, scene.server.reused) == (1, [])
+
+
 async def test_callers_who_go_away_do_not_stop_the_refresh(scene: Scene) -> None:
     credential = scene.process(scene.login())
     scene.server.go_on.clear()
