@@ -8,9 +8,11 @@ COPY loom_grpc loom_grpc
 RUN pip --python /opt/loom/bin/python install --no-cache-dir --no-deps --no-build-isolation .
 
 FROM python:3.12-slim
-RUN useradd --system --uid 10001 loom
+RUN useradd --system --uid 10001 loom && install --directory --owner loom --mode 700 /var/lib/loom-grpc
 COPY --from=build /opt/loom /opt/loom
-ENV PATH=/opt/loom/bin:$PATH PYTHONUNBUFFERED=1
+ENV PATH=/opt/loom/bin:$PATH PYTHONUNBUFFERED=1 LOOM_CREDENTIALS__FILE=/var/lib/loom-grpc/credentials.json
+# Accounts that are added or logged in while the server runs, and how all accounts fare.
+VOLUME /var/lib/loom-grpc
 USER 10001
 WORKDIR /tmp
 EXPOSE 50051 8080
