@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection, Iterator, Mapping
 from typing import Final
 
-from loom_grpc.config.error import nearest
+from loom_grpc.config.error import meant, nearest
 from loom_grpc.config.schema import AccountConfig, Config, OAuthConfig, ProviderConfig, oauth_of, unset_oauth
-from loom_grpc.config.tree import KeyPath, dotted, references
+from loom_grpc.config.tree import KeyPath, dotted, references, where
 from loom_grpc.config.value import split_reference
 
 Finding = tuple[KeyPath, str]
@@ -29,6 +30,9 @@ def problems_of(config: Config, environ: Mapping[str, str], registry: Collection
     """Yields what keeps a configuration from being used; `registry` names the providers that need no `dialect`."""
     yield from _unknown_providers(config, registry)
     yield from _unknown_targets(config)
+    yield from _route_problems(config)
+    yield from _circles(config)
+    yield from _rewrite_problems(config)
     for name, provider in config.providers.items():
         if provider.enabled:
             yield from _provider_problems(("providers", name), provider)
@@ -45,6 +49,9 @@ def warnings_of(config: Config, environ: Mapping[str, str]) -> Iterator[Finding]
             ("admin", "api_key"),
             f"has fewer than {_SHORTEST_ADMIN_KEY} characters and may be guessed; use a longer one",
         )
+    for name, route in config.routes.items():
+        if route.sticky and route.policy != "weighted":
+            yield ("routes", name, "sticky"), f"does nothing while policy is {route.policy}; it is for weighted"
     for name, provider in config.providers.items():
         for at, oauth in _logins(("providers", name), provider):
             if oauth.client_secret is not None and oauth.client_auth == "none":
@@ -71,6 +78,88 @@ def _unknown_targets(config: Config) -> Iterator[Finding]:
         name, _, model = target.partition("/")
         if name not in on or not model:
             yield ("aliases", alias), f"must be provider/model, the provider one of {', '.join(on)}"
+
+
+def _route_problems(config: Config) -> Iterator[Finding]:
+    on = [name for name, provider in config.providers.items() if provider.enabled]
+    for name, route in config.routes.items():
+        at = ("routes", name)
+        if name in {"", "default"} or "/" in name or "|" in name:
+            yield at, "must have another name: one without / and |, not empty, and not default"
+        elif name in config.aliases:
+            yield at, "is also the name of an alias; rename one"
+        if route.policy == "weighted" and not any(target.weight for target in route.targets):
+            yield (*at, "targets"), "have no weight but 0, so none would be chosen; give one of them more"
+        for number, target in enumerate(route.targets):
+            if not _is_target(target.model, config, on):
+                hint = meant(target.model, [*config.routes, *config.aliases])
+                wanted = f"provider/model, the provider one of {', '.join(on)}, or a route or an alias"
+                yield (*at, "targets", str(number), "model"), f"must be {wanted}{hint}"
+    yield from _default_problems(config)
+
+
+def _is_target(model: str, config: Config, on: Collection[str]) -> bool:
+    provider, _, rest = model.partition("/")
+    return model in config.routes or model in config.aliases or (provider in on and bool(rest))
+
+
+def _default_problems(config: Config) -> Iterator[Finding]:
+    if not config.default_route:
+        return
+    if config.default_route not in config.routes:
+        hint = nearest(config.default_route, config.routes) if config.routes else "; there are none"
+        yield ("default_route",), f"is not a route{hint}"
+    if config.default_provider:
+        yield ("default_route",), "is not used beside default_provider; keep one of them"
+
+
+def _circles(config: Config) -> Iterator[Finding]:
+    """Finds routes that lead to themselves; a circle behind another one may show only when that is mended."""
+    ways = {name: [t.model for t in route.targets if t.model in config.routes] for name, route in config.routes.items()}
+    done: set[str] = set()
+    for name in ways:
+        if circle := _circle(name, ways, done):
+            way = " -> ".join(where((step,)) for step in circle)
+            yield ("routes", circle[0]), f"leads back to itself: {way}; leave one of these targets out"
+
+
+def _circle(start: str, ways: Mapping[str, list[str]], done: set[str]) -> list[str]:
+    """Returns a circle that can be reached from a route; `done` has the routes that were looked at, and grows."""
+    trail: list[str] = []
+    waiting = [(start, 0)]
+    while waiting:  # not by recursion, since a file may nest as many routes as it likes
+        name, depth = waiting.pop()
+        del trail[depth:]
+        if name in trail:
+            return [*trail[trail.index(name) :], name]
+        if name not in done:
+            done.add(name)
+            trail.append(name)
+            waiting += [(way, depth + 1) for way in reversed(ways[name])]
+    return []
+
+
+def _rewrite_problems(config: Config) -> Iterator[Finding]:
+    for number, rewrite in enumerate(config.rewrites):
+        at = ("rewrites", str(number))
+        try:
+            pattern = re.compile(rewrite.match)
+        except (re.error, OverflowError, RecursionError):
+            yield (*at, "match"), "is not a regular expression; put a \\ before characters that mean themselves"
+            continue
+        try:
+            pattern.sub(rewrite.to, "")
+        except (re.error, IndexError):  # IndexError is for a group's name
+            groups = _groups(pattern)
+            yield (
+                (*at, "to"),
+                f"may refer to groups of match, as \\1 or \\g<name>, and to no others; match has {groups}",
+            )
+
+
+def _groups(pattern: re.Pattern[str]) -> str:
+    names = {number: name for name, number in pattern.groupindex.items()}
+    return ", ".join(names.get(number, str(number)) for number in range(1, pattern.groups + 1)) or "no groups"
 
 
 def _provider_problems(at: KeyPath, provider: ProviderConfig) -> Iterator[Finding]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,7 +14,7 @@ from pydantic_core import PydanticUndefined
 
 from loom_grpc.config.schema import Accounts, Config
 from loom_grpc.config.source import PREFIX, SWITCHES, VARIABLES, Loaded
-from loom_grpc.config.tree import KeyPath, child, dotted, is_leaf, leaves, reference_at, section_of
+from loom_grpc.config.tree import KeyPath, child, dotted, is_leaf, item_of, leaves, reference_at, section_of
 from loom_grpc.config.value import masked
 
 
@@ -48,9 +49,18 @@ def _table(name: str, rows: list[Row]) -> str:
     about = [] if rows[0].path == (name,) else [str(field.description), ""]
     lines = [f"## {name}", "", *about, "| key | type | default | meaning |", "|---|---|---|---|"]
     for row in rows:
-        variable = PREFIX + "__".join(row.path).upper()
-        lines.append(f"| `{'.'.join(row.path)}`<br>`{variable}` | {row.type} | {row.default} | {row.description} |")
+        cells = [f"`{dotted(row.path)}`<br>`{_variable(row.path)}`", row.type, row.default, row.description]
+        lines.append(f"| {' | '.join(cell.replace('|', _BAR) for cell in cells)} |")
     return "\n".join([*lines, ""])
+
+
+_NUMBER: Final = "<number>"
+_BAR: Final = r"\|"
+
+
+def _variable(path: KeyPath) -> str:
+    """Names the variable of a key; a list of mappings has one as a whole."""
+    return PREFIX + "__".join(itertools.takewhile(_NUMBER.__ne__, path)).upper()
 
 
 def _rows(name: str) -> Iterator[Row]:
@@ -61,6 +71,8 @@ def _rows(name: str) -> Iterator[Row]:
 def _below(path: KeyPath, kind: Any, field: FieldInfo) -> Iterator[Row]:
     if get_origin(kind) is dict and not is_leaf(kind):
         yield from _below((*path, "<id>" if kind == Accounts else "<name>"), child(kind, ""), field)
+    elif item := item_of(kind):
+        yield from _below((*path, _NUMBER), item, field)
     elif section := section_of(kind):
         for key, inner in section.model_fields.items():
             yield from _below((*path, key), inner.annotation, inner)
@@ -138,6 +150,8 @@ lists and single values as a whole. `loom-grpc check-config` prints what comes o
   with `__` in its name. Other `LOOM_` variables that nothing reads are warned about.
 - A variable that is empty counts as not set. Lists are written `a,b` or as JSON, mappings as JSON. Names in variables
   are taken in lower case; `_` also stands for a `-` of a key that the file has, and always in the name of a header.
+- The items of a list of mappings are numbered from 0, as in `rewrites.0.match`. Such a list is set as a whole, in a
+  variable as JSON.
 - A secret reference is `env:NAME` for an environment variable, `file:/path` for a file (line breaks at its end do not
   count), `vault:mount/path#field` for HashiCorp Vault, or the secret itself. A variable that a key names with `env:` has
   to be set.

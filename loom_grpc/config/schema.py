@@ -14,6 +14,7 @@ from loom_grpc.config.value import (
     Address,
     Count,
     Endpoint,
+    Filled,
     HeaderName,
     HeaderValue,
     Name,
@@ -120,7 +121,7 @@ class RetryConfig(Section):
     )
     jitter: bool = Field(default=True, description="Varies the waits, so that calls do not come back all at once.")
     statuses: tuple[Status, ...] = Field(
-        default=(408, 429, 500, 502, 503, 504, 529),
+        default=(408, 409, 429, 500, 502, 503, 504, 529),
         description="HTTP statuses of the provider after which it is asked again.",
     )
 
@@ -238,6 +239,70 @@ class ProviderConfig(Section):
     max_connections: Count = Field(
         default=1000, description="The most connections to the provider at once, in each worker process."
     )
+
+
+class RouteTargetConfig(Section):
+    """What a route may ask, and how patient it is there."""
+
+    model: Filled = Field(description="`provider/model`, an alias, or another route.")
+    weight: Annotated[float, Number, Field(ge=0, le=1_000_000)] = Field(
+        default=1.0, description="The target's share of calls beside the others' (policy: weighted); 0 is asked last."
+    )
+    first_token_s: Seconds | None = Field(
+        default=None, description="The longest wait here for the first of the answer; none is the provider's."
+    )
+    total_s: Seconds | None = Field(
+        default=None, description="The longest time here for the whole answer; none is the provider's."
+    )
+    options: dict[Text, JsonValue] = Field(
+        default_factory=dict, description="A field merged into the JSON body of every request to this target."
+    )
+
+
+class BreakerConfig(Section):
+    """When a target that fails is left alone for a while."""
+
+    enabled: bool = Field(
+        default=True, description="Leaves targets alone that fail; the last one left is always asked."
+    )
+    consecutive_failures: Count = Field(default=5, description="Failures in a row after which a target is left alone.")
+    failure_rate: Annotated[float, Number, Field(gt=0, le=1)] = Field(
+        default=0.5, description="The share of failures in `window_s` from which a target is left alone."
+    )
+    window_s: Seconds = Field(default=30.0, description="What `failure_rate` looks back.")
+    min_calls: Count = Field(default=10, description="Calls in `window_s` below which `failure_rate` says nothing.")
+    open_s: Seconds = Field(default=15.0, description="How long a target is left alone, until one call tries it again.")
+
+
+class RouteConfig(Section):
+    """A model name that stands for several targets."""
+
+    policy: Literal["fallback", "weighted", "latency", "least_busy"] = Field(
+        default="fallback",
+        description="Which target is asked first: the first; one by chance, by weight; the one that begins to answer soonest; "
+        "the one with the fewest calls under way. When it fails, the others follow.",
+    )
+    sticky: bool = Field(
+        default=False, description="Keeps the calls of a `session_id` at one target (policy: weighted)."
+    )
+    targets: Annotated[list[RouteTargetConfig], Field(min_length=1)] = Field(
+        description="What may be asked, at least one target."
+    )
+    breaker: BreakerConfig = Field(
+        default_factory=BreakerConfig, description="When a target that fails is left alone for a while."
+    )
+    retry_budget: Annotated[float, Number, Field(ge=0, le=1)] = Field(
+        default=0.2,
+        description="The largest share of the route's attempts that may be repetitions, so that an outage is not multiplied; "
+        "a few are always allowed.",
+    )
+
+
+class RewriteConfig(Section):
+    """A rule that replaces the model name of a call."""
+
+    match: Filled = Field(description="A regular expression for the whole model name (Python's `re.fullmatch`).")
+    to: Filled = Field(description=r"The name instead of it; `\1` or `\g<name>` is what a group of `match` found.")
 
 
 class CredentialsConfig(Section):
@@ -365,6 +430,21 @@ class Config(Section):
     )
     admin: AdminConfig = Field(default_factory=AdminConfig, description="Who may administer the server.")
     aliases: dict[Text, Text] = Field(default_factory=dict, description="The `provider/model` that a name stands for.")
+    routes: dict[Text, RouteConfig] = Field(
+        default_factory=dict,
+        description="Model names that stand for several targets, by name, without `/` and `|`; not the name of an alias.",
+    )
+    default_route: Text = Field(
+        default="",
+        description="The route of a call that names neither provider nor model, instead of `default_provider`.",
+    )
+    rewrites: list[RewriteConfig] = Field(
+        default_factory=list,
+        description="Rules that replace model names: the first that matches the whole name applies, once.",
+    )
+    chains: bool = Field(
+        default=False, description="Lets callers write `a|b|c` as a model: one is asked after the other."
+    )
     telemetry: TelemetryConfig = Field(default_factory=TelemetryConfig, description="Spans and metrics.")
     log: LogConfig = Field(default_factory=LogConfig, description="The log.")
     compat: CompatConfig = Field(default_factory=CompatConfig, description="Faithfulness to Loom.")

@@ -24,6 +24,7 @@ from loom_grpc.config.tree import (
     dotted,
     holds_secret,
     is_leaf,
+    item_of,
     kind_of,
     leaves,
     names_headers,
@@ -179,6 +180,10 @@ class _Draft:
         for step in steps:
             key = self.spelled(kind, path, step)
             inner = child(kind, key)
+            if item_of(kind):
+                whole = PREFIX + "__".join(path).upper()
+                self.problems.append(f"{where(path)}: is a list, which {whole} sets as a whole, in JSON ({origin})")
+                return
             if inner is None:
                 self.problems.append(_unknown(kind, (*path, key), origin))
                 return
@@ -207,18 +212,21 @@ class _Draft:
         if is_leaf(kind):
             if value is not None or kind is JsonValue:
                 self.settings[path] = Setting(value, origin(path))
-        elif isinstance(value, dict):
+        elif isinstance(value, dict) and not item_of(kind):
             self.take_keys(value, kind, path, origin)
         elif kind == Accounts and isinstance(value, list):
             self.take_accounts(value, path, origin)
+        elif item_of(kind) and isinstance(value, list):
+            self.take_items(value, kind, path, origin)
         elif value is not None:
-            wanted = "a list of accounts, each with an id" if kind == Accounts else "a mapping of keys to values"
-            self.problems.append(f"{where(path) or 'all'}: must be {wanted} ({origin(path)})")
+            self.problems.append(f"{where(path) or 'all'}: must be {_WANTED[_shape(kind)]} ({origin(path)})")
+        elif item_of(kind):  # `targets:` with nothing behind it
+            self.take_items([], kind, path, origin)
         elif NoneType not in get_args(kind):  # `mock:` with nothing behind it
             self.take_keys({}, kind, path, origin)
 
     def take_keys(self, value: dict[str, object], kind: Any, path: KeyPath, origin: Callable[[KeyPath], str]) -> None:
-        if not value and path:
+        if path and all(inner is None for inner in value.values()):
             self.settings.setdefault(path, Setting({}, origin(path)))
         for key, inner in value.items():
             inner_kind, inner_path = child(kind, key), (*path, key)
@@ -248,6 +256,11 @@ class _Draft:
 
         self.take_keys(accounts, Accounts, path, lambda at: origin(place(at)))
 
+    def take_items(self, items: list[object], kind: Any, path: KeyPath, origin: Callable[[KeyPath], str]) -> None:
+        """Keeps a list of sections in place of the one that was there."""
+        self.settings = {other: setting for other, setting in self.settings.items() if other[: len(path)] != path}
+        self.take_keys({str(number): item for number, item in enumerate(items)}, kind, path, origin)
+
     def fill(self, environ: Mapping[str, str]) -> None:
         """Fills what nobody has set from well-known variables, and switches on the providers whose keys are there."""
         found = {path: name for path, names in VARIABLES.items() if (name := next(filter(environ.get, names), None))}
@@ -265,7 +278,7 @@ class _Draft:
     def validated(self) -> Config | None:
         """Makes the configuration, or notes why it cannot be made."""
         try:
-            return Config.model_validate(self.tree())
+            return Config.model_validate(_with_lists(self.tree(), Config))
         except ValidationError as error:
             found = error.errors(include_url=False, include_context=False, include_input=False)
         self.problems += [self.problem(detail) for detail in found]
@@ -317,12 +330,22 @@ class _Draft:
 
 _MESSAGES: Final = {
     "missing": "must be set",
+    "string_too_short": "must not be empty",
+    "too_short": "must have at least one item",
     "string_type": "must be text; put quotes around a number that is meant as text",
 }
 
 
 def _reworded(message: str) -> str:
     return message.removeprefix("Value error, ").replace("Input should be", "must be").partition(", unable to")[0]
+
+
+def _with_lists(value: Any, kind: Any) -> Any:
+    """Turns the numbers of items back into lists."""
+    if is_leaf(kind) or not isinstance(value, dict):
+        return value
+    inner = {key: _with_lists(below, child(kind, key)) for key, below in value.items()}
+    return [inner[key] for key in sorted(inner, key=int)] if item_of(kind) else inner
 
 
 def _up_to_leaf(path: KeyPath) -> KeyPath:
@@ -387,14 +410,21 @@ def _json(text: str) -> object:
 def _shape(kind: Any) -> str:
     """Says how a variable writes a value of a kind."""
     if not is_leaf(kind):
-        return "accounts" if kind == Accounts else "mapping"
+        return "accounts" if kind == Accounts else "items" if item_of(kind) else "mapping"
     if get_origin(kind) in {list, tuple}:
         return "list"
     return "value" if kind is JsonValue else "text"
 
 
+_WANTED: Final = {
+    "accounts": "a list of accounts, each with an id",
+    "items": "a list, each of its items a mapping of keys to values",
+    "mapping": "a mapping of keys to values",
+}
+
 _EXAMPLES: Final = {
     "accounts": '[{"id": "a", "api_key": "env:A"}]',
+    "items": '[{"key": "value"}]',
     "mapping": '{"key": "value"}',
     "list": '["a", "b"]',
     "value": '{"key": "value"}',

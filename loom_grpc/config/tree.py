@@ -19,19 +19,26 @@ KeyPath = tuple[str, ...]
 
 def is_leaf(kind: Any) -> bool:
     """Tells whether a place holds a value rather than further keys."""
-    return section_of(kind) is None and get_origin(kind) is not dict
+    return section_of(kind) is None and get_origin(kind) is not dict and item_of(kind) is None
 
 
 def section_of(kind: Any) -> type[Section] | None:
     """Returns the section that a place holds, be it optional or not."""
-    parts = () if get_origin(kind) is dict else (kind, *get_args(kind))
+    parts = () if get_origin(kind) in {dict, list} else (kind, *get_args(kind))
     return next((part for part in parts if isinstance(part, type) and issubclass(part, Section)), None)
+
+
+def item_of(kind: Any) -> type[Section] | None:
+    """Returns the section of each item where a place holds a list of sections, whose keys are numbers from 0."""
+    return section_of(get_args(kind)[0]) if get_origin(kind) is list else None
 
 
 def child(kind: Any, key: str) -> Any:
     """Returns the kind of what is under a key, or None when there is no such key."""
     if get_origin(kind) is dict:
         return get_args(kind)[1]
+    if item := item_of(kind):
+        return item
     section = section_of(kind)
     found = section.model_fields.get(key) if section else None
     return found.annotation if found else None
@@ -43,6 +50,8 @@ def leaves(value: Any, kind: Any = Config, path: KeyPath = ()) -> Iterator[tuple
         inner = [(name, getattr(value, name)) for name in type(value).model_fields]
     elif isinstance(value, dict) and value and not is_leaf(kind):
         inner = list(value.items())
+    elif isinstance(value, list) and value and item_of(kind):
+        inner = [(str(number), item) for number, item in enumerate(value)]
     else:
         yield path, value
         return

@@ -128,6 +128,8 @@ def _header_value(value: str) -> str:
 
 
 Text = Annotated[str, AfterValidator(_text)]
+Filled = Annotated[str, Field(min_length=1), AfterValidator(_text)]
+"""Text that must not be empty."""
 Name = Annotated[str, AfterValidator(_name)]
 NameOrNothing = Annotated[str, AfterValidator(_name_or_nothing)]
 AccountId = Annotated[str, AfterValidator(account_id)]

@@ -49,6 +49,16 @@ def test_a_row_of_the_reference_tells_type_range_default_and_meaning() -> None:
     assert f"| {' | '.join(cells)} |" in reference_markdown().splitlines()
 
 
+def test_the_items_of_a_list_share_the_variable_of_the_list_and_a_bar_does_not_end_a_cell() -> None:
+    lines = reference_markdown().splitlines()
+
+    assert [line.partition(" | ")[0] for line in lines if "`LOOM_REWRITES" in line] == [
+        "| `rewrites.<number>.match`<br>`LOOM_REWRITES`",
+        "| `rewrites.<number>.to`<br>`LOOM_REWRITES`",
+    ]
+    assert [line.count("|") - line.count(r"\|") for line in lines if "`LOOM_CHAINS`" in line] == [5]
+
+
 def test_effective_values_come_with_their_origins_and_without_secrets() -> None:
     provider = ProviderConfig(
         api_key=SecretStr("sk-abc"),

@@ -5,6 +5,7 @@ from pydantic import SecretStr, ValidationError
 
 from loom_grpc.config import (
     AccountConfig,
+    BreakerConfig,
     Config,
     ConfigError,
     CorsConfig,
@@ -13,6 +14,8 @@ from loom_grpc.config import (
     OAuthConfig,
     ProviderConfig,
     RetryConfig,
+    RouteConfig,
+    RouteTargetConfig,
     TlsConfig,
     check_exposure,
     oauth_of,
@@ -32,9 +35,23 @@ def test_the_defaults_are_those_of_the_contract() -> None:
         max_delay_s=30,
         backoff_factor=2,
         jitter=True,
-        statuses=(408, 429, 500, 502, 503, 504, 529),
+        statuses=(408, 409, 429, 500, 502, 503, 504, 529),
     )
     assert provider.timeouts.model_dump() == {"connect_s": 10, "first_token_s": 120, "idle_s": 60, "total_s": 600}
+    assert BreakerConfig().model_dump() == {
+        "enabled": True,
+        "consecutive_failures": 5,
+        "failure_rate": 0.5,
+        "window_s": 30,
+        "min_calls": 10,
+        "open_s": 15,
+    }
+    assert RouteConfig(targets=[RouteTargetConfig(model="a/b")]).model_dump(exclude={"breaker"}) == {
+        "policy": "fallback",
+        "sticky": False,
+        "targets": [{"model": "a/b", "weight": 1, "first_token_s": None, "total_s": None, "options": {}}],
+        "retry_budget": 0.2,
+    }
     assert (config.log.prompts, config.telemetry.capture_content, config.telemetry.otlp_endpoint) == (False, False, "")
 
 

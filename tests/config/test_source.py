@@ -13,7 +13,19 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from pydantic import SecretStr
 
-from loom_grpc.config import Config, ConfigError, Loaded, ProviderConfig, VaultConfig, effective, load
+from loom_grpc.config import (
+    BreakerConfig,
+    Config,
+    ConfigError,
+    Loaded,
+    ProviderConfig,
+    RewriteConfig,
+    RouteConfig,
+    RouteTargetConfig,
+    VaultConfig,
+    effective,
+    load,
+)
 from loom_grpc.config.source import VARIABLES
 from loom_grpc.config.tree import leaves
 
@@ -86,6 +98,12 @@ def test_a_provider_needs_no_keys(file: Path, content: str) -> None:
 
     assert loaded.config.providers == {"mock": ProviderConfig()}
     assert set_values(loaded) == {}
+
+
+def test_a_provider_whose_only_key_has_no_value_is_there_all_the_same(file: Path) -> None:
+    file.write_text("providers:\n  ollama:\n    base_url:\n")
+
+    assert load(file, {}, {}).config.providers == {"ollama": ProviderConfig()}
 
 
 def test_a_key_in_the_environment_switches_its_provider_on() -> None:
@@ -273,6 +291,7 @@ def test_loom_variables_that_nothing_reads_are_warned_about_but_not_those_of_kub
             "aliases.x: must be provider/model, the provider one of a (file:3)",
         ),
         ("providers: {a: {}}\naliases: {x: c/d}", "aliases.x: must be provider/model, the provider one of a (file:2)"),
+        ("chains: perhaps", "chains: must be a valid boolean (file:1)"),
     ],
 )
 def test_a_problem_says_where_it_is_and_what_to_do(file: Path, content: str, expected: str) -> None:
@@ -292,6 +311,15 @@ def test_a_problem_says_where_it_is_and_what_to_do(file: Path, content: str, exp
         ("LOOM_PROVIDERS__A__OPTIONS__X", "{1", 'providers.a.options.x: must be JSON, such as {"key": "value"}'),
         ("LOOM_PROVIDERS", '{"a": {"options": {"x": NaN}}}', 'providers: must be JSON, such as {"key": "value"}'),
         ("LOOM_PROVIDERS", "[]", "providers: must be a mapping of keys to values"),
+        ("LOOM_REWRITES", "a,b", 'rewrites: must be JSON, such as [{"key": "value"}]'),
+        ("LOOM_REWRITES", "{}", "rewrites: must be a list, each of its items a mapping of keys to values"),
+        ("LOOM_REWRITES", '[{"match": "a"}]', "rewrites.0.to: must be set"),
+        ("LOOM_REWRITES__0__TO", "x", "rewrites: is a list, which LOOM_REWRITES sets as a whole, in JSON"),
+        (
+            "LOOM_ROUTES__SMART__TARGETS",
+            '[{"modl": "a"}]',
+            "routes.smart.targets.0.modl: unknown key; did you mean model?",
+        ),
     ],
 )
 def test_a_problem_in_the_environment_names_the_variable(variable: str, text: str, expected: str) -> None:
@@ -340,6 +368,7 @@ def test_what_the_example_only_suggests_can_be_taken_too(file: Path) -> None:
     loaded = load(file, environ, {})
 
     assert loaded.warnings == ()
+    assert loaded.config.rewrites == [RewriteConfig(match="gpt-4(.*)", to=r"openai/gpt-4\1")]
     assert [*accounts_of(loaded, "mistral")] == ["team", "spare", "person"]
     assert loaded.config.vault.role == "loom-grpc"
 
@@ -677,6 +706,252 @@ def test_vaults_address_and_token_may_be_there_for_other_programs() -> None:
     assert load(None, {"VAULT_ADDR": "http://v"}, {}).config.vault == VaultConfig(address="http://v")
 
 
+# ---- routes
+
+ROUTES = """\
+providers: {mock: {}}
+routes:
+  smart:
+    policy: weighted
+    sticky: true
+    targets:
+      - {model: mock/a, weight: 3, first_token_s: 10, total_s: 120, options: {temperature: 0}}
+      - model: mock/b
+        weight: 0
+    breaker: {consecutive_failures: 2}
+    retry_budget: 0.5
+  wide: {targets: [{model: smart}, {model: quick}]}
+default_route: smart
+rewrites:
+  - {match: "gpt-(4|5)(.*)", to: "mock/gpt-\\\\1"}
+  - {match: "(?P<size>small|big)", to: "mock/\\\\g<size>"}
+aliases: {quick: mock/c}
+chains: true
+"""
+
+
+def test_routes_are_read_in_their_order_and_each_value_knows_its_line(file: Path) -> None:
+    file.write_text(ROUTES)
+
+    loaded = load(file, {}, {}, registry=["mock"])
+
+    assert loaded.warnings == ()
+    assert loaded.config.routes == {
+        "smart": RouteConfig(
+            policy="weighted",
+            sticky=True,
+            targets=[
+                RouteTargetConfig(model="mock/a", weight=3, first_token_s=10, total_s=120, options={"temperature": 0}),
+                RouteTargetConfig(model="mock/b", weight=0),
+            ],
+            breaker=BreakerConfig(consecutive_failures=2),
+            retry_budget=0.5,
+        ),
+        "wide": RouteConfig(targets=[RouteTargetConfig(model="smart"), RouteTargetConfig(model="quick")]),
+    }
+    assert loaded.config.rewrites == [
+        RewriteConfig(match="gpt-(4|5)(.*)", to=r"mock/gpt-\1"),
+        RewriteConfig(match="(?P<size>small|big)", to=r"mock/\g<size>"),
+    ]
+    assert (loaded.config.default_route, loaded.config.chains) == ("smart", True)
+    shown = set_values(loaded)
+    assert shown["routes.smart.targets.0.options.temperature"] == ("0", f"file {file}:7")
+    assert shown["routes.smart.targets.1.weight"] == ("0.0", f"file {file}:9")
+    assert shown["rewrites.1.to"] == (r"mock/\g<size>", f"file {file}:16")
+    assert loaded.origins["routes.smart.targets.1.first_token_s"] == "default"
+
+
+def test_there_are_more_than_nine_targets_in_their_order(file: Path) -> None:
+    names = [f"mock/{number}" for number in range(12)]
+    file.write_text(yaml.safe_dump({"routes": {"many": {"targets": [{"model": name} for name in names]}}}))
+
+    assert [target.model for target in load(file, {}, {}).config.routes["many"].targets] == names
+
+
+def test_a_variable_replaces_all_targets_of_a_route_of_the_file_and_nothing_else(file: Path) -> None:
+    file.write_text(ROUTES.replace("smart", "smart-1"))
+    name = "LOOM_ROUTES__SMART_1__TARGETS"
+
+    loaded = load(file, {name: '[{"model": "mock/z"}]'}, {})
+
+    route = loaded.config.routes["smart-1"]
+    assert (route.targets, route.policy) == ([RouteTargetConfig(model="mock/z")], "weighted")
+    assert {path: value for path, value in set_values(loaded).items() if "smart-1.targets" in path} == {
+        "routes.smart-1.targets.0.model": ("mock/z", f"environment {name}")
+    }
+
+
+def test_an_empty_list_of_rewrites_takes_those_of_the_file_away(file: Path) -> None:
+    file.write_text(ROUTES)
+
+    loaded = load(file, {"LOOM_REWRITES": "[]"}, {})
+
+    assert loaded.config.rewrites == []
+    assert set_values(loaded)["rewrites"] == ("[]", "environment LOOM_REWRITES")
+
+
+@pytest.mark.parametrize("content", ["rewrites:\n", "routes:\n", "rewrites: []\nroutes: {}\n"])
+def test_no_routes_and_no_rewrites_may_be_written_too(file: Path, content: str) -> None:
+    file.write_text(content)
+
+    assert load(file, {}, {}).config == Config(providers={"mock": ProviderConfig()})
+
+
+TARGET = "must be provider/model, the provider one of a, or a route or an alias"
+
+
+@pytest.mark.parametrize(
+    ("route", "expected"),
+    [
+        ("", ["targets: must be set (file:4)"]),
+        ("policy:", ["targets: must be set (file:4)"]),
+        ("targets:", ["targets: must have at least one item (file:5)"]),
+        ("targets: []", ["targets: must have at least one item (file:5)"]),
+        ("targets: text", ["targets: must be a list, each of its items a mapping of keys to values (file:5)"]),
+        ("targets: {model: a/x}", ["targets: must be a list, each of its items a mapping of keys to values (file:5)"]),
+        ("targets:\n- a/x", ["targets.0: must be a mapping of keys to values (file:6)"]),
+        ("targets:\n- {model: a/x}\n-", ["targets.1.model: must be set (file:7)"]),
+        ("targets:\n- {model: a/x}\n- modle: a/x", ["targets.1.modle: unknown key; did you mean model? (file:7)"]),
+        ("targets:\n- model: ''", ["targets.0.model: must not be empty (file:6)"]),
+        ("targets:\n- model: b/x", [f"targets.0.model: {TARGET} (file:6)"]),
+        ("targets:\n- model: a/", [f"targets.0.model: {TARGET} (file:6)"]),
+        ("targets:\n- model: off/x", [f"targets.0.model: {TARGET} (file:6)"]),
+        ("targets:\n- model: qick", [f"targets.0.model: {TARGET}; did you mean quick? (file:6)"]),
+        (
+            "targets:\n- model: a/x\n  weight: .nan",
+            ["targets.0.weight: must be a finite number (file:7)"],
+        ),
+        (
+            "targets:\n- model: a/x\n  weight: .inf",
+            ["targets.0.weight: must be a finite number (file:7)"],
+        ),
+        ("targets:\n- {model: a/x, weight: -1}", ["targets.0.weight: must be greater than or equal to 0 (file:6)"]),
+        ("targets:\n- {model: a/x, first_token_s: 0}", ["targets.0.first_token_s: must be greater than 0 (file:6)"]),
+        (
+            "targets:\n- {model: a/x, options: {y: .nan}}",
+            ["targets.0.options.y: must be a finite number (file:6)"],
+        ),
+        (
+            "policy: weighted\ntargets:\n- {model: a/x, weight: 0}\n- {model: a/y, weight: 0}",
+            ["targets: have no weight but 0, so none would be chosen; give one of them more (file:7)"],
+        ),
+        (
+            "policy: cheapest\ntargets: [{model: a/x}]",
+            ["policy: must be 'fallback', 'weighted', 'latency' or 'least_busy' (file:5)"],
+        ),
+        (
+            "targets: [{model: a/x}]\nbreaker:\n  failure_rate: 1.5",
+            ["breaker.failure_rate: must be less than or equal to 1 (file:7)"],
+        ),
+        (
+            "targets: [{model: a/x}]\nretry_budget: 2",
+            ["retry_budget: must be less than or equal to 1 (file:6)"],
+        ),
+    ],
+)
+def test_what_is_wrong_with_a_route_names_the_target_and_its_line(file: Path, route: str, expected: list[str]) -> None:
+    indented = "".join(f"    {line}\n" for line in route.splitlines())
+    providers = "providers: {a: {}, off: {enabled: false}}\naliases: {quick: a/x}\n"
+    file.write_text(f"{providers}routes:\n  smart:\n{indented}")
+
+    assert problems(file) == [f"routes.smart.{line}" for line in expected]
+
+
+@pytest.mark.parametrize("name", ["a/x", "a|b", "''", "default"])
+def test_a_route_has_a_name_that_callers_can_use(file: Path, name: str) -> None:
+    file.write_text(f"routes: {{{name}: {{targets: [{{model: mock/x}}]}}}}")
+
+    assert problems(file) == [
+        f"routes.{name.strip(chr(39))}: must have another name: one without / and |, not empty, and not default (file:1)"
+    ]
+
+
+@pytest.mark.parametrize(
+    ("content", "expected"),
+    [
+        (
+            "aliases: {b: mock/x}\nroutes:\n  b: {targets: [{model: mock/y}]}",
+            ["routes.b: is also the name of an alias; rename one (file:3)"],
+        ),
+        (
+            "routes:\n  b: {targets: [{model: mock/y}]}\ndefault_route: c",
+            ["default_route: is not a route; there are b (file:3)"],
+        ),
+        ("default_route: c", ["default_route: is not a route; there are none (file:1)"]),
+        (
+            "routes:\n  b: {targets: [{model: mock/y}]}\ndefault_route: b\ndefault_provider: mock",
+            ["default_route: is not used beside default_provider; keep one of them (file:3)"],
+        ),
+        (
+            "rewrites:\n- {match: a, to: b}\n- {match: 'a(', to: b}",
+            ["rewrites.1.match: is not a regular expression; put a \\ before characters that mean themselves (file:3)"],
+        ),
+        (
+            "rewrites: [{match: 'a{9999999999}', to: b}]",
+            ["rewrites.0.match: is not a regular expression; put a \\ before characters that mean themselves (file:1)"],
+        ),
+        (
+            "rewrites:\n- match: a(.)(?P<n>.)\n  to: \\3",
+            [
+                "rewrites.0.to: may refer to groups of match, as \\1 or \\g<name>, and to no others; match has 1, n (file:3)"
+            ],
+        ),
+        (
+            "rewrites: [{match: a, to: '\\g<x>'}]",
+            [
+                "rewrites.0.to: may refer to groups of match, as \\1 or \\g<name>, and to no others; match has no groups (file:1)"
+            ],
+        ),
+        ("rewrites: [{match: '', to: x}]", ["rewrites.0.match: must not be empty (file:1)"]),
+    ],
+)
+def test_routes_and_rewrites_that_cannot_work_are_told(file: Path, content: str, expected: list[str]) -> None:
+    file.write_text(content)
+
+    assert problems(file, {"LOOM_PROVIDERS__MOCK__ENABLED": "true"}) == expected
+
+
+@pytest.mark.parametrize(
+    ("ways", "expected"),
+    [
+        ({"a": "a"}, ["routes.a: leads back to itself: a -> a; leave one of these targets out"]),
+        (
+            {"x": "ab", "a": "b", "b": "c", "c": "a"},
+            ["routes.a: leads back to itself: a -> b -> c -> a; leave one of these targets out"],
+        ),
+        (
+            {"a": "b", "b": "a", "c": "d", "d": "dc"},
+            [
+                "routes.a: leads back to itself: a -> b -> a; leave one of these targets out",
+                "routes.d: leads back to itself: d -> d; leave one of these targets out",
+            ],
+        ),
+        ({"a": "bc", "b": "d", "c": "d", "d": ""}, []),
+    ],
+)
+def test_a_circle_of_routes_is_named_and_a_route_on_two_ways_is_none(
+    file: Path, ways: dict[str, str], expected: list[str]
+) -> None:
+    routes = {
+        name: {"targets": [*({"model": other} for other in others), {"model": "mock/x"}]}
+        for name, others in ways.items()
+    }
+    file.write_text(yaml.safe_dump({"providers": {"mock": {}}, "routes": routes}, sort_keys=False))
+
+    found = (
+        [line.rpartition(" (file:")[0] for line in problems(file)] if expected else list(load(file, {}, {}).warnings)
+    )
+    assert found == expected
+
+
+def test_a_route_that_keeps_sessions_without_weights_is_warned_about(file: Path) -> None:
+    file.write_text("routes: {smart: {sticky: true, targets: [{model: mock/x}]}}")
+
+    assert load(file, {}, {}).warnings == (
+        f"routes.smart.sticky: does nothing while policy is fallback; it is for weighted (file {file}:1)",
+    )
+
+
 # ---- properties
 
 TEXTS = st.text(min_size=1, max_size=20).filter(str.isprintable)
@@ -705,15 +980,36 @@ PROVIDERS = st.fixed_dictionaries(
         ),
     },
 )
+ROUTE_TREES = st.fixed_dictionaries(
+    {
+        "targets": st.lists(
+            st.fixed_dictionaries(
+                {"model": st.just("mock/a")},
+                optional={"weight": NUMBERS, "options": st.dictionaries(TEXTS, JSON, min_size=1, max_size=2)},
+            ),
+            min_size=1,
+            max_size=12,
+        )
+    },
+    optional={
+        "policy": st.sampled_from(["weighted", "latency"]),
+        "breaker": st.fixed_dictionaries({"window_s": NUMBERS}),
+        "retry_budget": st.floats(0, 1),
+    },
+)
 TREES = st.fixed_dictionaries(
     {
         "providers": st.dictionaries(
             st.from_regex(r"[a-z][a-z0-9]{0,6}", fullmatch=True), PROVIDERS, min_size=1, max_size=3
-        )
+        ).map(lambda providers: {**providers, "mock": {"dialect": "openai"}})
     },
     optional={
         "workers": st.integers(1, 64),
         "http": st.fixed_dictionaries({"enabled": st.booleans()}),
+        "routes": st.dictionaries(st.from_regex(r"[a-c][0-9]", fullmatch=True), ROUTE_TREES, min_size=1, max_size=3),
+        "rewrites": st.lists(
+            st.fixed_dictionaries({"match": TEXTS.map(re.escape), "to": st.just("mock/a")}), max_size=3
+        ),
         "telemetry": st.fixed_dictionaries({"service_name": TEXTS}),
         "log": st.fixed_dictionaries({"level": st.sampled_from(["debug", "error"])}),
     },
@@ -799,6 +1095,9 @@ PLACES = [
     "providers:\n  openai:\n    accounts:\n      a:\n        oauth: {headers: {x-a: {}}, client_secret: {}}\n",
     "database:\n  url: {}\nadmin:\n  api_key: {}\ncredentials:\n  encryption_key: {}\n",
     "vault:\n  token: {}\n  secret_id: {}\n  auth: {}\n",
+    "routes:\n  smart:\n    targets:\n      - {}\n      - model: {}\n        weight: {}\n",
+    "routes:\n  smart:\n    targets: {}\n    policy: {}\n",
+    "rewrites:\n  - match: ({}\n    to: x\n  - {}\ndefault_route: {}\nchains: {}\n",
 ]
 
 
