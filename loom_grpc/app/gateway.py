@@ -12,16 +12,17 @@ from loom_grpc.app.accounts import Accounts
 from loom_grpc.app.administration import Administration
 from loom_grpc.app.provider import Provider
 from loom_grpc.app.records import Records
+from loom_grpc.app.routes import make_router
 from loom_grpc.app.state import provider_state
 from loom_grpc.app.store import make_store
 from loom_grpc.app.upkeep import Upkeep
 from loom_grpc.config import Config, oauth_of
-from loom_grpc.core.call import Call, Send
+from loom_grpc.core.call import Call, Handler, Send
 from loom_grpc.core.errors import MODEL_NOT_FOUND, PERMISSION_DENIED, UNAUTHENTICATED, LlmError
 from loom_grpc.core.estimate import estimate_tokens
 from loom_grpc.core.ports import Admin, ProviderState
 from loom_grpc.core.request import check
-from loom_grpc.core.router import Router, Target
+from loom_grpc.core.router import Target
 from loom_grpc.credentials.secret import Secret, Secrets
 from loom_grpc.providers import registry
 from loom_grpc.providers.catalogue import Catalogue, Shelf
@@ -65,8 +66,8 @@ class App:
 
     async def answer(self, call: Call, send: Send) -> None:
         """Answers a call; raises `LlmError`; cancelling stops the upstream work."""
-        target = await self._route(call)
-        await target.handler(call, send)
+        handler = await self._route(call)
+        await handler(call, send)
 
     async def list_models(self, provider: str = "") -> list[Model]:
         """Returns the models of one provider or of all."""
@@ -131,11 +132,8 @@ class App:
     def _route_calls(self) -> None:
         self._shelves = {name: _shelf(provider) for name, provider in self._accounts.providers.items()}
         self._catalogue = Catalogue(self._shelves, self._telemetry.listing_failed)
-        self._router = Router(
-            {name: shelf.target for name, shelf in self._shelves.items()},
-            titles={name: row.title for name, row in registry.PROVIDERS.items()},
-            aliases=self.config.aliases,
-            default_provider=self.config.default_provider,
+        self._router = make_router(
+            self.config, {name: shelf.target for name, shelf in self._shelves.items()}, self._telemetry
         )
 
     def _state(self, name: str) -> ProviderState:
@@ -146,7 +144,7 @@ class App:
         logs_in = oauth_of(provider.config) is not None
         return provider_state(_title(name), pool, provider.pool.accounts, logs_in=logs_in)
 
-    async def _route(self, call: Call) -> Target:
+    async def _route(self, call: Call) -> Handler:
         """Checks the request and finds its provider; an unknown model may be on a list that has not been asked for yet."""
         check(call.request)
         try:

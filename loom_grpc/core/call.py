@@ -5,8 +5,12 @@ from __future__ import annotations
 import math
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 from loom_grpc.v1.llm_service_pb2 import LlmEvent, LlmRequest, LlmResponse
+
+if TYPE_CHECKING:
+    from loom_grpc.core.budget import RetryBudget
 
 Send = Callable[[LlmEvent], Awaitable[object]]
 """Takes the next event of an answer; returns when the receiver has room for more."""
@@ -33,17 +37,31 @@ class Call:
     """The id of the account that is or was asked last; empty for a provider's plain key."""
     attempt: int = 0
     refusals: int = 0
-    """How many of the attempts ended because an account's quota was used up or its credential refused."""
+    """How many of the attempts count against no budget: an account's quota was used up or its credential refused, or they were
+    made at another target of the route."""
     expires: float = math.inf
     """When the provider's own limit for the whole call or the caller's deadline is reached."""
     responded: bool = False
-    """Whether an event has been sent: after that nobody retries."""
+    """Whether an event has been sent: after that nobody retries, and only a route may begin anew."""
+    first_token_s: float | None = None
+    """How long the route waits for the first content of a stream; None is as long as the provider's own limit."""
+    total_s: float | None = None
+    """How long the route waits for a whole answer; None is as long as the provider's own limit."""
+    is_last: bool = True
+    """Whether no other target follows: else a target that is slow or limited is left rather than waited for."""
+    budget: RetryBudget | None = None
+    """What the route has left for retries; None is no limit."""
     upstream_s: float = 0.0
     """Seconds spent waiting for providers, the pauses between attempts included."""
     first_content_s: float | None = None
     """Seconds from the last attempt's start to its first content; None before that."""
     answer: LlmResponse | None = None
     """The last attempt's whole answer, or what came of it before it failed."""
+
+    @property
+    def wants_restarts(self) -> bool:
+        """Whether the caller takes `restarted` for an answer that begins anew (metadata `loom-events: restarted`)."""
+        return "restarted" in self.metadata.get("loom-events", "").replace(" ", "").split(",")
 
 
 Handler = Callable[[Call, Send], Awaitable[None]]

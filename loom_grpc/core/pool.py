@@ -14,6 +14,7 @@ from loom_grpc.core.errors import (
     PROVIDER_AUTH_FAILED,
     PROVIDER_QUOTA_EXCEEDED,
     PROVIDER_RATE_LIMITED,
+    PROVIDER_TIMEOUT,
     LlmError,
 )
 from loom_grpc.core.health import Condition, Event, Health, event_of
@@ -169,6 +170,8 @@ class Pool:
         """Tells whether another account may be asked after an error."""
         if call.responded or not error.row.next or asyncio.get_running_loop().time() >= call.expires:
             return False
+        if error.reason == PROVIDER_TIMEOUT and not call.is_last:
+            return False  # a target that is silent is left for the next one, not asked with another account
         call.refusals += error.reason in _REFUSALS
         return _is_of_the_account(error) or spent < self._max_attempts
 

@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
 from loom_grpc.core.call import Call, Handler, Send
-from loom_grpc.core.errors import LlmError
+from loom_grpc.core.errors import PROVIDER_TIMEOUT, PROVIDER_UNAVAILABLE, LlmError
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,7 +32,7 @@ class RetryPolicy:
             return None
         wait = self.base_delay_s * self.backoff_factor ** (attempt - 1)
         if self.jitter:
-            wait *= 0.5 + chance
+            wait *= 0.75 + chance / 2  # whatever chance says, twice the wait is longer than the one before
         wait = min(wait, self.max_delay_s)
         if retry_after is None:
             return wait
@@ -62,7 +62,8 @@ class Retry:
     async def __call__(self, call: Call, send: Send) -> None:
         """Answers the call; raises the last attempt's `LlmError`."""
         now = asyncio.get_running_loop().time
-        call.expires = min(call.deadline, now() + self._policy.total_s)
+        total_s = self._policy.total_s if call.total_s is None else min(self._policy.total_s, call.total_s)
+        call.expires = min(call.deadline, now() + total_s)
         while True:
             try:
                 return await self._handler(call, send)
@@ -77,6 +78,11 @@ class Retry:
     def _delay(self, call: Call, error: LlmError) -> float | None:
         if call.responded or not self._retryable(error):
             return None
+        if not call.is_last and error.reason != PROVIDER_UNAVAILABLE:
+            return None  # another target follows, and need not be slow or limited
+        if call.first_token_s is not None and error.reason == PROVIDER_TIMEOUT:
+            return None  # the route leaves who is silent
         # The pool may have asked several accounts, or none, because all of them have to pause.
         attempts = max(1, call.attempt - call.refusals)
-        return self._policy.delay(attempts, error.retry_after, self._chance())
+        delay = self._policy.delay(attempts, error.retry_after, self._chance())
+        return delay if delay is None or call.budget is None or call.budget.spend() else None

@@ -1,15 +1,18 @@
-"""Finds the provider and the model that a request means."""
+"""Finds the provider and the model, or the route, that a request means."""
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+import re
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from loom_grpc.core.call import Call, Handler, Send
 from loom_grpc.core.errors import INVALID_REQUEST, MODEL_NOT_FOUND, PROVIDER_NOT_CONFIGURED, LlmError
-from loom_grpc.v1.llm_service_pb2 import LlmRequest
+from loom_grpc.core.route import Chain, Leg
 
 _DEFAULT = ("", "default")
+_LONGEST_CHAIN = 8
 
 
 @dataclass(slots=True)
@@ -22,10 +25,19 @@ class Target:
     """The models that the provider is known to list."""
 
 
-class Router:
-    """A handler that hands each call to the provider it means.
+class Rewrite(NamedTuple):
+    """Another name for the models whose whole name matches."""
 
-    `titles` names the providers that exist but may not be configured, for the error that says so.
+    match: re.Pattern[str]
+    to: str
+    """May refer to the groups of the match, as `re.Match.expand` takes it."""
+
+
+class Router:
+    """A handler that hands each call to the provider or the route it means.
+
+    `titles` names the providers that exist but may not be configured, for the error that says so. `routes` may grow after the router was
+    made. `make_chain` makes a handler of the targets that a caller chains as `a|b`; None forbids it.
     """
 
     def __init__(
@@ -35,19 +47,67 @@ class Router:
         titles: Mapping[str, str],
         aliases: Mapping[str, str],
         default_provider: str = "",
+        routes: Mapping[str, Chain] | None = None,
+        default_route: str = "",
+        rewrites: Sequence[Rewrite] = (),
+        make_chain: Callable[[str, list[Leg]], Chain] | None = None,
     ) -> None:
         self._targets = targets
         self._titles = titles
         self._aliases = aliases
         self._default_provider = default_provider
+        self._routes = {} if routes is None else routes
+        self._default_route = default_route
+        self._rewrites = rewrites
+        self._make_chain = make_chain
 
     async def __call__(self, call: Call, send: Send) -> None:
         """Sets `provider` and `model` of the call and answers it."""
-        await self.route(call).handler(call, send)
+        await self.route(call)(call, send)
 
-    def route(self, call: Call) -> Target:
-        """Sets `provider` and `model` of the call; raises `LlmError` when the request names none that can be had."""
-        provider, model = self._find(call.request)
+    def route(self, call: Call) -> Handler:
+        """Returns who answers, and sets `provider` and `model` of the call, for a route to those of its first target.
+
+        Raises `LlmError` when the request names none that can be had.
+        """
+        request = call.request
+        model = request.model if request.provider else self._rewritten(request.model)
+        chain = None if request.provider else self._chain(model)
+        if chain is None:
+            target, call.provider, call.model = self._target(*self._find(request.provider, model))
+            return target.handler
+        call.provider, call.model = chain.first.provider, chain.first.model
+        return chain
+
+    def leg(self, name: str) -> Leg:
+        """Returns the target that a model name means, which is not rewritten; raises `LlmError`."""
+        chain = self._chain(name)
+        if chain is not None:
+            return Leg(name, chain)
+        target, provider, model = self._target(*self._find("", name))
+        return Leg(f"{provider}/{model}", target.handler, provider=provider, model=model)
+
+    def _chain(self, model: str) -> Chain | None:
+        """Returns the route that a model name means, or None when it means a model."""
+        if model in _DEFAULT:
+            return self._routes.get(self._default_route)
+        if "|" in model:
+            return self._chained(model)
+        return self._routes.get(self._aliases.get(model, model))
+
+    def _chained(self, model: str) -> Chain:
+        if self._make_chain is None:
+            message = (
+                "model: this server takes no chains of models (a|b); the operator may allow them with `chains: true`."
+            )
+            raise LlmError(INVALID_REQUEST, message, field="model")
+        names = [name.strip() for name in model.split("|")]
+        if len(names) > _LONGEST_CHAIN or not all(names):
+            message = f"model: a chain has at most {_LONGEST_CHAIN} models, each with a name, such as a|b."
+            raise LlmError(INVALID_REQUEST, message, field="model")
+        return self._make_chain(model, [self.leg(name) for name in names])
+
+    def _target(self, provider: str, model: str) -> tuple[Target, str, str]:
         target = self._targets.get(provider)
         if target is None:
             raise self.unknown_provider(provider)
@@ -56,13 +116,18 @@ class Router:
         if not model:
             message = f"model: {provider} has no default model; name one, or set providers.{provider}.default_model."
             raise LlmError(INVALID_REQUEST, message, field="model", provider=provider)
-        call.provider, call.model = provider, model
-        return target
+        return target, provider, model
 
-    def _find(self, request: LlmRequest) -> tuple[str, str]:
-        if request.provider:
-            return request.provider, request.model
-        model = self._aliases.get(request.model, request.model)
+    def _rewritten(self, model: str) -> str:
+        for rewrite in self._rewrites:
+            if match := rewrite.match.fullmatch(model):
+                return match.expand(rewrite.to)
+        return model
+
+    def _find(self, provider: str, model: str) -> tuple[str, str]:
+        if provider:
+            return provider, model
+        model = self._aliases.get(model, model)
         provider, slash, rest = model.partition("/")
         if slash and provider in self._targets:
             return provider, rest

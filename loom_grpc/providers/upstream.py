@@ -210,7 +210,8 @@ class _Watch:
     def __init__(self, call: Call, limits: Limits) -> None:
         self._call = call
         self._limits = limits
-        self._silence_s = limits.first_token_s if call.stream else math.inf
+        first_token_s = limits.first_token_s if call.first_token_s is None else call.first_token_s
+        self._silence_s = first_token_s if call.stream else math.inf
         self._silent_since = math.inf
         self._spoken = not call.stream
         self._expired: LlmError | None = None

@@ -170,6 +170,13 @@ FAILOVERS: Final = Metric(
     "Attempts that failed and are followed by one with another account, by the reason.",
     (LOOM_PROVIDER, REASON),
 )
+REROUTES: Final = Metric(
+    "loom.reroutes",
+    "counter",
+    "{reroute}",
+    "Targets of routes that failed and are followed by another one, by the reason.",
+    (LOOM_PROVIDER, REASON),
+)
 ACCOUNT_CHANGES: Final = Metric(
     "loom.account.changes",
     "counter",
@@ -201,6 +208,7 @@ METRICS: Final = (
     CALLS,
     RETRIES,
     FAILOVERS,
+    REROUTES,
     ACCOUNT_CHANGES,
     ACTIVE,
     OVERHEAD,

@@ -14,10 +14,13 @@ from structlog.typing import FilteringBoundLogger
 from loom_grpc import __version__
 from loom_grpc.config import Config
 from loom_grpc.core.account import AccountRef
+from loom_grpc.core.breaker import Breaker
+from loom_grpc.core.breaker import State as BreakerState
 from loom_grpc.core.call import Call, Handler, Send
 from loom_grpc.core.errors import LlmError
 from loom_grpc.core.health import Condition
 from loom_grpc.core.pool import Account
+from loom_grpc.core.route import Leg
 from loom_grpc.telemetry import content, names, redact
 from loom_grpc.telemetry.attempt import Attempt, error_type, server_of
 from loom_grpc.telemetry.log import REQUEST_ID, LibraryLines, frames, level_of, make_log
@@ -120,6 +123,17 @@ class Telemetry:
         self._metrics.add(names.FAILOVERS, (call.provider, error.name))
         fields = {"account": account.ref.id, "attempt": call.attempt}
         self.log.warning("failing_over", **_about(call), **fields, **self._failure(error, call))
+
+    def rerouting(self, call: Call, leg: Leg, error: LlmError, following: Leg) -> None:
+        """Tells that a target of a route failed a call and the next one is asked."""
+        self._metrics.add(names.REROUTES, (call.provider, error.name))
+        fields = {"target": leg.name, "next": following.name, "attempt": call.attempt, "restarts": call.responded}
+        self.log.warning("rerouting", **_about(call), **fields, **self._failure(error, call))
+
+    def breaker_changed(self, target: str, breaker: Breaker, before: BreakerState) -> None:
+        """Tells that a target of a route is left alone from now on, or no longer."""
+        gravity = logging.INFO if breaker.state is BreakerState.CLOSED else logging.WARNING
+        self.log.log(gravity, "breaker", target=target, state=breaker.state.value, before=before.value)
 
     def account_changed(self, account: Account, before: Condition) -> None:
         """Tells that an account may now be asked, or no longer."""

@@ -112,6 +112,8 @@ in the code, without their messages, which may repeat anything.
 | `call_failed` | info for a caller's mistake, else warning | See below |
 | `retrying` | warning | An attempt has failed and another follows: as `call_failed`, with `attempt` and `delay_s` |
 | `failing_over` | warning | An account has failed a call and the next one is asked: as `call_failed`, with `account` and `attempt` |
+| `rerouting` | warning | A target of a route failed and the next one is asked: as `call_failed`, with `target`, `next`, `restarts` |
+| `breaker` | info when it closes, else warning | A target of a route is left alone from now on, or no longer: `target`, `state`, `before` |
 | `account` | info when it is available, else warning | An account's condition changes: `status`, `before`, `cooling_s`, `last_error` |
 | `account_unusable` | warning | The store has an account that makes no sense |
 | `refresh_failed` | warning | An access token could not be renewed ahead of time |

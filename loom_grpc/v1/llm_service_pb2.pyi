@@ -498,6 +498,7 @@ class Restarted(_message.Message):
     PROVIDER_FIELD_NUMBER: _builtins.int
     MODEL_FIELD_NUMBER: _builtins.int
     REASON_FIELD_NUMBER: _builtins.int
+    USAGE_FIELD_NUMBER: _builtins.int
     attempt: _builtins.int
     """Which attempt begins now, from 2."""
     provider: _builtins.str
@@ -506,6 +507,10 @@ class Restarted(_message.Message):
     """The model of the new attempt."""
     reason: _error_pb2.ErrorReason.ValueType
     """Why the attempt before failed."""
+    @_builtins.property
+    def usage(self) -> _usage_pb2.Usage:
+        """The tokens of the attempt before, as far as they are known; they are not in the usage of the answer."""
+
     def __init__(
         self,
         *,
@@ -513,10 +518,11 @@ class Restarted(_message.Message):
         provider: _builtins.str = ...,
         model: _builtins.str = ...,
         reason: _error_pb2.ErrorReason.ValueType = ...,
+        usage: _usage_pb2.Usage | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["usage", b"usage"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["attempt", b"attempt", "model", b"model", "provider", b"provider", "reason", b"reason"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["attempt", b"attempt", "model", b"model", "provider", b"provider", "reason", b"reason", "usage", b"usage"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

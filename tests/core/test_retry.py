@@ -306,8 +306,8 @@ async def test_a_cancellation_is_no_failure_to_try_again() -> None:
     [
         pytest.param(RetryPolicy(max_attempts=9, jitter=False), 0.0,
                      [0.5, 1.0, 2.0, 4.0, 8.0, 16.0, 30.0, 30.0, None], id="doubling up to the limit"),
-        pytest.param(RetryPolicy(max_attempts=4), 0.0, [0.25, 0.5, 1.0, None], id="least chance"),
-        pytest.param(RetryPolicy(max_attempts=4), 1.0, [0.75, 1.5, 3.0, None], id="most chance"),
+        pytest.param(RetryPolicy(max_attempts=4), 0.0, [0.375, 0.75, 1.5, None], id="least chance"),
+        pytest.param(RetryPolicy(max_attempts=4), 1.0, [0.625, 1.25, 2.5, None], id="most chance"),
         pytest.param(RetryPolicy(max_attempts=4, base_delay_s=1, backoff_factor=3, max_delay_s=5, jitter=False), 0.0,
                      [1, 3, 5, None], id="configured"),
         pytest.param(RetryPolicy(max_attempts=3, base_delay_s=0), 0.5, [0, 0, None], id="no pause"),
@@ -316,6 +316,14 @@ async def test_a_cancellation_is_no_failure_to_try_again() -> None:
 )  # fmt: skip
 def test_pauses_grow_within_their_limits(policy: RetryPolicy, chance: float, delays: list[float | None]) -> None:
     assert [policy.delay(attempt, None, chance) for attempt in range(1, len(delays) + 1)] == delays
+
+
+def test_chance_makes_no_pause_as_short_as_the_one_before() -> None:
+    policy = RetryPolicy(max_attempts=4)
+    longest = [policy.delay(attempt, None, 1.0) or 0 for attempt in range(1, 4)]
+    shortest = [policy.delay(attempt, None, 0.0) or 0 for attempt in range(1, 4)]
+
+    assert all(later > earlier for earlier, later in zip(longest, shortest[1:], strict=False))
 
 
 def test_the_most_that_can_be_configured_is_no_trouble() -> None:

@@ -14,6 +14,7 @@ from loom_grpc.core.account import AccountRef
 from loom_grpc.core.call import Call
 from loom_grpc.core.health import Health
 from loom_grpc.core.pool import Account
+from loom_grpc.core.route import Leg
 from loom_grpc.telemetry import Telemetry
 from loom_grpc.v1.admin_service_pb2 import ACCOUNT_KIND_API_KEY
 from loom_grpc.v1.llm_service_pb2 import (
@@ -102,3 +103,8 @@ class NoInquiry:
 
     async def models(self, call: Call) -> list[Model] | None:
         return None
+
+
+def leg(name: str) -> Leg:
+    """Makes a target of a route."""
+    return Leg(name, answer)

@@ -19,7 +19,7 @@ from loom_grpc.telemetry.metrics import MOST_MODELS
 from loom_grpc.telemetry.names import METRICS, prometheus_label, prometheus_name
 from loom_grpc.v1.llm_service_pb2 import LlmEvent, LlmResponse
 from loom_grpc.v1.usage_pb2 import Usage
-from tests.telemetry.lines import ANSWER, STARTED, TEXT, account, answer, call, configuration, ignore, telemetry
+from tests.telemetry.lines import ANSWER, STARTED, TEXT, account, answer, call, configuration, ignore, leg, telemetry
 
 LABELS = {"gen_ai_operation_name": "chat", "gen_ai_provider_name": "openai", "gen_ai_request_model": "gpt-4o"}
 
@@ -284,6 +284,7 @@ async def test_every_metric_of_the_table_can_be_seen_with_its_labels() -> None:
     measured.retrying(call(), error, 0.5)
     measured.failing_over(call(), account(), error)
     measured.account_changed(account(), Condition.OFF)
+    measured.rerouting(call(), leg("a"), error, leg("b"))
     measured.finished(call(), None, 0.1, "grpc")
 
     families = {family.name: family for family in text_string_to_metric_families(measured.prometheus().decode())}

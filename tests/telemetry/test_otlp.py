@@ -29,7 +29,7 @@ from loom_grpc.v1.message_pb2 import (
     ResponseFormat,
 )
 from loom_grpc.v1.usage_pb2 import Usage
-from tests.telemetry.lines import REQUEST_ID, STARTED, TEXT, Log, account, answer, call, configuration, ignore
+from tests.telemetry.lines import REQUEST_ID, STARTED, TEXT, Log, account, answer, call, configuration, ignore, leg
 from tests.telemetry.receiver import WAIT_S, Receiver, attributes, receiving
 
 TRACE, PARENT = "0af7651916cd43dd8448eb211c80319c", "b7ad6b7169203331"
@@ -251,6 +251,7 @@ async def test_metrics_are_cumulative_with_units_and_bounds() -> None:
             telemetry.retrying(call(), LlmError(PROVIDER_RATE_LIMITED, "Wait."), 0.5)
             telemetry.failing_over(call(), account(), LlmError(PROVIDER_RATE_LIMITED, "Wait."))
             telemetry.account_changed(account(), Condition.OFF)
+            telemetry.rerouting(call(), leg("a"), LlmError(PROVIDER_RATE_LIMITED, "Wait."), leg("b"))
             telemetry.finished(call(), None, 0.1, "grpc")
 
         metrics = receiver.latest_metrics()

@@ -1,0 +1,154 @@
+"""Routes of the configuration behind a real server."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import grpc
+import pytest
+
+from loom_grpc.client import llm_error
+from loom_grpc.config import Config
+from loom_grpc.core.errors import INVALID_REQUEST, PROVIDER_UNAVAILABLE
+from loom_grpc.v1.llm_service_pb2 import LlmEvent, LlmRequest
+from loom_grpc.v1.message_pb2 import ROLE_USER, Message
+from tests.server.serving import COMPLETION, LAST, Serving, chunk, serving
+from tests.stand_in import Connection, StandIn, json_answer, stand_in, stream_answer
+
+DOWN = json_answer({"error": {"message": "Down"}}, status=503)
+WELL = json_answer(COMPLETION)
+
+
+@dataclass
+class World:
+    """Two providers, and a server that routes between them."""
+
+    first: StandIn
+    second: StandIn
+    server: Serving
+
+
+@asynccontextmanager
+async def world(**routing: Any) -> AsyncIterator[World]:
+    """Runs everything on real sockets; retries come at once."""
+    async with stand_in(WELL) as first, stand_in(WELL) as second:
+        provider = {"api_key": "sk-test", "retry": {"base_delay_s": 0, "max_attempts": 2}}
+        config = {
+            "grpc": {"address": "127.0.0.1:0"},
+            "providers": {
+                "openai": provider | {"base_url": first.url},
+                "groq": provider | {"base_url": second.url},
+            },
+            "routes": {"smart": {"targets": [{"model": "openai/one"}, {"model": "groq/two"}]}},
+            "log": {"level": "error"},
+        }
+        async with serving(Config.model_validate(config | routing)) as server:
+            yield World(first, second, server)
+
+
+def ask(model: str = "smart") -> LlmRequest:
+    """Makes a request to the route."""
+    return LlmRequest(model=model, messages=[Message(role=ROLE_USER, content="hi")])
+
+
+async def cut_off(connection: Connection) -> None:
+    """Begins an answer and breaks off."""
+    await connection.head()
+    await connection.send(chunk("Hel"))
+    connection.cut()
+
+
+async def test_another_provider_answers_when_the_first_is_down() -> None:
+    async with world() as our:
+        our.first.play(DOWN)
+        call = our.server.stub.Complete(ask())
+        answer = await call
+        trailers = dict(await call.trailing_metadata())
+
+    assert (answer.provider, answer.message.content) == ("groq", "Hello.")
+    assert [asked.json["model"] for asked in our.first.asked] == ["one", "one"]
+    assert [asked.json["model"] for asked in our.second.asked] == ["two"]
+    assert (trailers["loom-provider"], trailers["loom-model"], trailers["loom-attempts"]) == ("groq", "two", "3")
+
+
+async def test_a_stream_that_dies_begins_anew_at_another_provider() -> None:
+    async with world() as our:
+        our.first.play(cut_off)
+        our.second.play(stream_answer(chunk("Hello"), LAST))
+        metadata = (("loom-events", "restarted"),)
+        events: list[LlmEvent] = [event async for event in our.server.stub.Stream(ask(), metadata=metadata)]
+
+    kinds = [event.WhichOneof("event") for event in events]
+    assert kinds == ["started", "text_delta", "restarted", "text_delta", "completed"]
+    restarted = events[2].restarted
+    assert (restarted.attempt, restarted.provider, restarted.model) == (2, "groq", "two")
+    assert restarted.reason == PROVIDER_UNAVAILABLE
+    assert events[-1].completed.response.message.content == "Hello"
+    assert (len(our.first.asked), len(our.second.asked)) == (1, 1)
+
+
+async def test_a_stream_that_dies_ends_in_an_error_for_who_did_not_ask_for_restarts() -> None:
+    async with world() as our:
+        our.first.play(cut_off)
+        stream: Any = our.server.stub.Stream(ask())
+        events = [(await stream.read()).WhichOneof("event") for _ in range(3)]
+        with pytest.raises(grpc.aio.AioRpcError) as failure:
+            await stream.read()
+
+    assert events == ["started", "text_delta", "error"]
+    assert llm_error(failure.value, "").reason == PROVIDER_UNAVAILABLE
+    assert our.second.asked == []
+
+
+async def test_a_silent_target_is_left_at_its_limit_and_not_asked_again() -> None:
+    async def silent(connection: Connection) -> None:
+        await connection.closed.wait()
+
+    targets = [{"model": "openai/one", "first_token_s": 0.2}, {"model": "groq/two"}]
+    async with world(routes={"smart": {"targets": targets}}) as our:
+        our.first.play(silent)
+        our.second.play(stream_answer(chunk("Hello"), LAST))
+        events = [event.WhichOneof("event") async for event in our.server.stub.Stream(ask())]
+
+    assert events == ["started", "text_delta", "completed"]
+    assert (len(our.first.asked), len(our.second.asked)) == (1, 1)
+
+
+async def test_names_are_rewritten_and_calls_without_one_take_the_default_route() -> None:
+    rewrites = [{"match": "gpt-(.*)", "to": r"groq/llama-\1"}]
+    async with world(rewrites=rewrites, default_route="smart") as our:
+        rewritten = await our.server.stub.Complete(ask("gpt-5"))
+        await our.server.stub.Complete(ask(""))
+
+    assert rewritten.provider == "groq"
+    assert [asked.json["model"] for asked in our.second.asked] == ["llama-5"]
+    assert [asked.json["model"] for asked in our.first.asked] == ["one"]
+
+
+async def test_the_targets_of_routes_are_not_rewritten() -> None:
+    async with world(rewrites=[{"match": "openai/one", "to": "smart"}]) as our:
+        answer = await our.server.stub.Complete(ask("openai/one"))
+
+    assert (answer.provider, our.first.asked[0].json["model"]) == ("openai", "one")
+
+
+async def test_callers_chain_models_where_that_is_allowed() -> None:
+    async with world(chains=True) as our:
+        our.first.play(DOWN)
+        answer = await our.server.stub.Complete(ask("openai/x|groq/y"))
+    async with world() as our:
+        with pytest.raises(grpc.aio.AioRpcError) as failure:
+            await our.server.stub.Complete(ask("openai/x|groq/y"))
+
+    assert answer.provider == "groq"
+    assert llm_error(failure.value, "").reason == INVALID_REQUEST
+
+
+async def test_tokens_are_counted_at_the_first_target() -> None:
+    async with world() as our:
+        counted = await our.server.stub.CountTokens(ask())
+
+    assert (counted.provider, counted.model) == ("openai", "one")
