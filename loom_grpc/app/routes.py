@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from functools import partial
 
 from loom_grpc.config import BreakerConfig, Config, RouteTargetConfig
+from loom_grpc.core.admission import Admission
 from loom_grpc.core.breaker import Breaker
 from loom_grpc.core.budget import RetryBudget
 from loom_grpc.core.route import Chain, Leg, Patience
@@ -64,6 +65,8 @@ class _Routes:
         leg.weight = target.weight
         leg.patience = Patience(target.first_token_s, target.total_s)
         leg.options = dict(target.options)
+        if target.max_calls is not None:
+            leg.admission = Admission(target.max_calls, target.queue, name=leg.name)
         leg.breaker = self._breaker(f"{route}: {leg.name}", breaker) if breaker.enabled else None
         return leg
 

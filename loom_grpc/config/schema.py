@@ -254,6 +254,13 @@ class RouteTargetConfig(Section):
     total_s: Seconds | None = Field(
         default=None, description="The longest time here for the whole answer; none is the provider's."
     )
+    max_calls: Count | None = Field(
+        default=None, description="The most calls to this target at once, in each worker process; none is no limit."
+    )
+    queue: Annotated[int, Number, Field(ge=0, le=100_000)] = Field(
+        default=0,
+        description="Calls that wait for their turn while `max_calls` are under way; more go to the next target.",
+    )
     options: dict[Text, JsonValue] = Field(
         default_factory=dict, description="A field merged into the JSON body of every request to this target."
     )

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
+from loom_grpc.core.admission import Admission
 from loom_grpc.core.breaker import Breaker
 from loom_grpc.core.call import Call, Handler, Send
-from loom_grpc.core.errors import MODEL_NOT_FOUND, LlmError
+from loom_grpc.core.errors import MODEL_NOT_FOUND, RATE_LIMITED, LlmError
 from loom_grpc.core.request import with_defaults
 from loom_grpc.v1.llm_service_pb2 import LlmEvent, Restarted
 
@@ -57,6 +59,8 @@ class Leg:
         self.patience = patience
         self.options = dict(options or {})
         self.breaker = breaker
+        self.admission: Admission | None = None
+        """Bounds how many calls ask the target at once; None admits all."""
         self.in_flight = 0
         self.latency_s = 0.0
         """The moving average of the time to the first content, for whole answers to their end; 0 before the first one."""
@@ -144,7 +148,16 @@ class Chain:
 
 
 async def _ask(call: Call, leg: Leg, send: Send) -> None:
-    """Asks one target, and lets its breaker know."""
+    """Asks one target, when it is the call's turn."""
+    if leg.admission is None:
+        await _ask_now(call, leg, send)
+        return
+    left_s = call.deadline - asyncio.get_running_loop().time()
+    async with leg.admission.enter(None if left_s == math.inf else max(0.0, left_s)):
+        await _ask_now(call, leg, send)
+
+
+async def _ask_now(call: Call, leg: Leg, send: Send) -> None:
     if leg.provider:
         call.provider, call.model = leg.provider, leg.model
     call.first_token_s, call.total_s = leg.patience
@@ -189,7 +202,8 @@ def _is_of_the_target(call: Call, error: LlmError) -> bool:
     """Tells whether a failure is one that another target need not meet."""
     if asyncio.get_running_loop().time() >= call.deadline:
         return False
-    return error.row.next or error.reason == MODEL_NOT_FOUND
+    is_full = error.reason == RATE_LIMITED and "target" in error.metadata
+    return error.row.next or is_full or error.reason == MODEL_NOT_FOUND
 
 
 async def _restart(call: Call, send: Send, error: LlmError, following: Leg) -> Send:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -12,7 +13,7 @@ import pytest
 
 from loom_grpc.client import llm_error
 from loom_grpc.config import Config
-from loom_grpc.core.errors import INVALID_REQUEST, PROVIDER_UNAVAILABLE
+from loom_grpc.core.errors import INVALID_REQUEST, PROVIDER_UNAVAILABLE, RATE_LIMITED
 from loom_grpc.v1.llm_service_pb2 import LlmEvent, LlmRequest
 from loom_grpc.v1.message_pb2 import ROLE_USER, Message
 from tests.server.serving import COMPLETION, LAST, Serving, chunk, serving
@@ -115,6 +116,34 @@ async def test_a_silent_target_is_left_at_its_limit_and_not_asked_again() -> Non
 
     assert events == ["started", "text_delta", "completed"]
     assert (len(our.first.asked), len(our.second.asked)) == (1, 1)
+
+
+async def test_calls_beyond_a_targets_limit_go_to_the_next_one_and_at_the_last_are_refused() -> None:
+    go_on = asyncio.Event()
+
+    async def slow(connection: Connection) -> None:
+        await go_on.wait()
+        await WELL(connection)
+
+    limit = {"max_calls": 1}
+    targets = [{"model": "openai/one"} | limit, {"model": "groq/two"} | limit]
+    async with world(routes={"smart": {"targets": targets}}) as our:
+        our.first.play(slow)
+        our.second.play(slow)
+        first = asyncio.ensure_future(our.server.stub.Complete(ask()))
+        await our.first.arrived.wait()
+        second = asyncio.ensure_future(our.server.stub.Complete(ask()))
+        await our.second.arrived.wait()
+        with pytest.raises(grpc.aio.AioRpcError) as failure:
+            await our.server.stub.Complete(ask())
+        go_on.set()
+        answers = [(await first).provider, (await second).provider]
+        again = await our.server.stub.Complete(ask())
+
+    error = llm_error(failure.value, "")
+    assert (error.reason, error.retry_after) == (RATE_LIMITED, 1.0)
+    assert answers == ["openai", "groq"]
+    assert again.provider == "openai"
 
 
 async def test_names_are_rewritten_and_calls_without_one_take_the_default_route() -> None:

@@ -49,7 +49,17 @@ def test_the_defaults_are_those_of_the_contract() -> None:
     assert RouteConfig(targets=[RouteTargetConfig(model="a/b")]).model_dump(exclude={"breaker"}) == {
         "policy": "fallback",
         "sticky": False,
-        "targets": [{"model": "a/b", "weight": 1, "first_token_s": None, "total_s": None, "options": {}}],
+        "targets": [
+            {
+                "model": "a/b",
+                "weight": 1,
+                "first_token_s": None,
+                "total_s": None,
+                "max_calls": None,
+                "queue": 0,
+                "options": {},
+            }
+        ],
         "retry_budget": 0.2,
     }
     assert (config.log.prompts, config.telemetry.capture_content, config.telemetry.otlp_endpoint) == (False, False, "")
