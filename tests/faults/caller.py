@@ -1,0 +1,208 @@
+"""Callers of a real server, over gRPC and over HTTP, who tell in the same words what they got."""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from typing import Any, Final, NamedTuple, Protocol
+
+import grpc
+
+from loom_grpc.config import Config
+from loom_grpc.core.errors import TABLE, reason_name
+from loom_grpc.v1.llm_service_pb2 import LlmEvent, LlmRequest, LlmResponse
+from loom_grpc.v1.message_pb2 import ROLE_USER, Message
+from tests.server.serving import Serving, serving
+from tests.shim.serving import Shim, request, shim
+
+PROMPT: Final = "Say sixty words."
+MESSAGES: Final = [{"role": "user", "content": PROMPT}]
+
+
+class Told(NamedTuple):
+    """What `completed` says: who answered, what, and how much of it there is."""
+
+    model: str
+    content: str
+    output_tokens: int
+
+
+class Restart(NamedTuple):
+    """What `restarted` says: which attempt begins, whose, and why the one before failed."""
+
+    attempt: int
+    model: str
+    reason: str
+
+
+@dataclass
+class Outcome:
+    """What a caller got of a stream."""
+
+    texts: list[str] = field(default_factory=lambda: [""])
+    """What the deltas spelled, anew after each restart."""
+    kinds: list[str] = field(default_factory=lambda: ["error"])
+    """The kinds of events in their order, a run of deltas once."""
+    restarts: list[Restart] = field(default_factory=list)
+    completed: list[Told] = field(default_factory=list)
+    error: str = ""
+    """The reason, where the call failed."""
+    lasted_s: float = field(default=0.0, compare=False)
+
+    def kind(self, kind: str) -> None:
+        """Notes the kind of an event."""
+        if self.kinds[-1:] != [kind] or kind != "text_delta":
+            self.kinds.append(kind)
+
+    def text(self, content: str) -> None:
+        """Notes a piece of text."""
+        self.texts[-1] += content
+
+    def restart(self, restart: Restart) -> None:
+        """Notes that everything so far is replaced."""
+        self.restarts.append(restart)
+        self.texts.append("")
+
+
+class Caller(Protocol):
+    """Somebody who calls a server whose upstream fails."""
+
+    async def stream(self, model: str) -> Outcome:
+        """Reads a stream to its end."""
+
+    async def begin(self, model: str, *, stream: bool) -> Callable[[], object]:
+        """Begins a call, a stream up to its first event, and returns how to go away."""
+
+
+class GrpcCaller:
+    """Calls over gRPC."""
+
+    def __init__(self, server: Serving) -> None:
+        self._server = server
+
+    async def stream(self, model: str, *, provider: str = "openai", restarts: bool = False) -> Outcome:
+        """Reads a stream to its end, and sees to it that the status says what the last event says."""
+        outcome, began = Outcome(kinds=[]), time.perf_counter()
+        metadata = (("loom-events", "restarted"),) if restarts else ()
+        call = self._server.stub.Stream(_request(model, provider), metadata=metadata)
+        status = (0, "")
+        with contextlib.suppress(grpc.aio.AioRpcError):  # the status tells of it
+            async for event in call:
+                status = _note(outcome, event)
+        outcome.lasted_s = time.perf_counter() - began
+        assert ((await call.code()).value[0], await call.details()) == status
+        return outcome
+
+    async def complete(self, model: str, *, provider: str = "openai") -> tuple[LlmResponse, dict[str, Any]]:
+        """Asks for a whole answer; returns it with the trailing metadata."""
+        call = self._server.stub.Complete(_request(model, provider))
+        return await call, dict(await call.trailing_metadata())
+
+    async def begin(self, model: str, *, stream: bool) -> Callable[[], object]:
+        """Begins a call, a stream up to its first event, and returns how to cancel it."""
+        if not stream:
+            return self._server.stub.Complete(_request(model, "openai")).cancel
+        call = self._server.stub.Stream(_request(model, "openai"))
+        await anext(aiter(call))
+        return call.cancel
+
+
+class ProxyCaller:
+    """Calls over HTTP with Loom's server-sent events, the extended ones, which tell reasons."""
+
+    def __init__(self, server: Shim) -> None:
+        self._server = server
+
+    async def stream(self, model: str) -> Outcome:
+        """Reads a stream to its end; a failure before its first event has a body of its own."""
+        outcome, began = Outcome(kinds=[]), time.perf_counter()
+        answer = await self._server.post("/proxy/openai/stream", _body(model), Loom_Events="extended")
+        outcome.lasted_s = time.perf_counter() - began
+        if answer.status != 200:
+            outcome.kind("error")
+            outcome.error = answer.json["reason"]
+        for event in answer.events:
+            _note_json(outcome, event)
+        return outcome
+
+    async def last_event(self, model: str) -> Any:
+        """Reads a stream as Loom's own callers do, who know but four types of events; returns the last."""
+        answer = await self._server.post("/proxy/openai/stream", _body(model))
+        return answer.events[-1]
+
+    async def begin(self, model: str, *, stream: bool) -> Callable[[], object]:
+        """Begins a call, a stream up to its first event, and returns how to hang up."""
+        path = "/proxy/openai/stream" if stream else "/proxy/openai/complete"
+        reader, writer = await self._server.connect(request(path, _body(model)))
+        if stream:
+            await reader.readuntil(b"text_delta")
+        return writer.close
+
+
+def configuration(url: str, *, routes: dict[str, Any] | None = None, **openai: Any) -> Config:
+    """Makes a configuration with OpenAI at the given address, retrying almost at once, and with routes."""
+    provider = {"api_key": "sk-test", "base_url": url, "retry": {"base_delay_s": 0.01}} | openai
+    tree = {
+        "grpc": {"address": "127.0.0.1:0"},
+        "http": {"address": "127.0.0.1:0"},
+        "providers": {"openai": provider},
+        "log": {"level": "error"},
+    }
+    return Config.model_validate(tree | ({"routes": routes} if routes else {}))
+
+
+@asynccontextmanager
+async def over_grpc(config: Config) -> AsyncIterator[GrpcCaller]:
+    """Runs a server and calls it over gRPC."""
+    async with serving(config) as server:
+        yield GrpcCaller(server)
+
+
+@asynccontextmanager
+async def over_proxy(config: Config) -> AsyncIterator[ProxyCaller]:
+    """Runs a server and calls it over HTTP."""
+    async with shim(config) as server:
+        yield ProxyCaller(server)
+
+
+def _request(model: str, provider: str) -> LlmRequest:
+    return LlmRequest(provider=provider, model=model, messages=[Message(role=ROLE_USER, content=PROMPT)])
+
+
+def _body(model: str) -> dict[str, Any]:
+    return {"model": model, "messages": MESSAGES}
+
+
+def _note(outcome: Outcome, event: LlmEvent) -> tuple[int, str]:
+    """Notes an event, and returns the status that has to follow when it is the last."""
+    kind = event.WhichOneof("event")
+    outcome.kind(kind or "")
+    match kind:
+        case "text_delta":
+            outcome.text(event.text_delta.content)
+        case "restarted":
+            said = event.restarted
+            outcome.restart(Restart(said.attempt, said.model, reason_name(said.reason)))
+        case "completed":
+            response = event.completed.response
+            outcome.completed.append(Told(response.model, response.message.content, response.usage.output_tokens))
+        case "error":
+            outcome.error = reason_name(event.error.reason)
+            return TABLE[event.error.reason].grpc, event.error.message
+    return 0, ""
+
+
+def _note_json(outcome: Outcome, event: dict[str, Any]) -> None:
+    outcome.kind(event["type"])
+    match event["type"]:
+        case "text_delta":
+            outcome.text(event["content"])
+        case "completed":
+            response = event["response"]
+            tokens = response["usage"]["output_tokens"]
+            outcome.completed.append(Told(response["model"], response["message"]["content"], tokens))
+        case "error":
+            outcome.error = event["reason"]
