@@ -88,6 +88,8 @@ def _route_problems(config: Config) -> Iterator[Finding]:
             yield at, "must have another name: one without / and |, not empty, and not default"
         elif name in config.aliases:
             yield at, "is also the name of an alias; rename one"
+        elif name in config.providers:
+            yield at, "is also the name of a provider; rename the route"
         if route.policy == "weighted" and not any(target.weight for target in route.targets):
             yield (*at, "targets"), "have no weight but 0, so none would be chosen; give one of them more"
         for number, target in enumerate(route.targets):

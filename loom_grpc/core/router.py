@@ -72,7 +72,7 @@ class Router:
         """
         request = call.request
         model = request.model if request.provider else self._rewritten(request.model)
-        chain = None if request.provider else self._chain(model)
+        chain = self._routes.get(request.provider) if request.provider else self._chain(model)
         if chain is None:
             target, call.provider, call.model = self._target(*self._find(request.provider, model))
             return target.handler

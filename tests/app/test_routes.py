@@ -176,6 +176,14 @@ async def test_callers_chain_models_where_that_is_allowed() -> None:
     assert llm_error(failure.value, "").reason == INVALID_REQUEST
 
 
+async def test_a_route_is_asked_by_its_name_in_the_place_of_a_provider() -> None:
+    async with world() as our:
+        our.first.play(DOWN)
+        answer = await our.server.stub.Complete(LlmRequest(provider="smart", messages=ask().messages))
+
+    assert answer.provider == "groq"
+
+
 async def test_tokens_are_counted_at_the_first_target() -> None:
     async with world() as our:
         counted = await our.server.stub.CountTokens(ask())

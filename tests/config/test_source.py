@@ -874,6 +874,10 @@ def test_a_route_has_a_name_that_callers_can_use(file: Path, name: str) -> None:
             ["routes.b: is also the name of an alias; rename one (file:3)"],
         ),
         (
+            "providers: {mock: {}}\nroutes:\n  mock: {targets: [{model: mock/y}]}",
+            ["routes.mock: is also the name of a provider; rename the route (file:3)"],
+        ),
+        (
             "routes:\n  b: {targets: [{model: mock/y}]}\ndefault_route: c",
             ["default_route: is not a route; there are b (file:3)"],
         ),

@@ -209,6 +209,16 @@ async def test_a_failure_before_the_first_event_has_a_status_of_its_own(
     assert answer.headers.get("retry-after") == retry_after
 
 
+async def test_a_route_is_asked_by_its_name_in_the_path() -> None:
+    targets = [{"model": "mock/mock-silent", "first_token_s": 0.1}, {"model": "mock/mock-words"}]
+    async with shim(configuration(routes={"smart": {"targets": targets}})) as server:
+        answer = await server.post("/proxy/smart/stream", HI)
+
+    assert answer.status == 200
+    assert answer.events[-1]["type"] == "completed"
+    assert (answer.headers["loom-provider"], answer.headers["loom-model"]) == ("mock", "mock-words")
+
+
 async def test_a_provider_that_is_silent_at_first_is_a_timeout() -> None:
     async with shim() as server:
         answer = await server.post("/proxy/mock/stream", HI | {"model": "mock-silent"})
