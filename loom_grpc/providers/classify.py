@@ -30,6 +30,9 @@ _BY_STATUS: Final[dict[int, Reason]] = {
     403: PROVIDER_AUTH_FAILED,
     404: MODEL_NOT_FOUND,
     408: PROVIDER_TIMEOUT,
+    # A clash of requests at the provider, as Google's ABORTED; OpenAI's own client asks again too (github.com/openai/openai-python,
+    # _base_client.py, seen 2026-11-21).
+    409: PROVIDER_UNAVAILABLE,
     429: PROVIDER_RATE_LIMITED,
     504: PROVIDER_TIMEOUT,
 }

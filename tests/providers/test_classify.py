@@ -32,7 +32,7 @@ from loom_grpc.v1.error_pb2 import ErrorReason
         (404, MODEL_NOT_FOUND),
         (405, INVALID_REQUEST),
         (408, PROVIDER_TIMEOUT),
-        (409, INVALID_REQUEST),
+        (409, PROVIDER_UNAVAILABLE),
         (413, INVALID_REQUEST),
         (422, INVALID_REQUEST),
         (429, PROVIDER_RATE_LIMITED),
