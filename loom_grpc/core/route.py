@@ -136,8 +136,9 @@ class Chain:
                 if following is None or not _may_go_on(call, error):
                     raise
                 self._on_reroute(call, leg, error, following)
-                if call.responded:
-                    send = await _restart(call, send, error, following)
+                if call.responded and call.stream:
+                    send = _restarting(send, error)
+                call.responded = False
         raise AssertionError("a route has targets")
 
     def _order(self, call: Call) -> list[Leg]:
@@ -206,24 +207,23 @@ def _is_of_the_target(call: Call, error: LlmError) -> bool:
     return error.row.next or is_full or error.reason == MODEL_NOT_FOUND
 
 
-async def _restart(call: Call, send: Send, error: LlmError, following: Leg) -> Send:
-    """Tells the caller that everything so far is replaced, and returns how to send what follows."""
-    call.responded = False
-    if not call.stream:
-        return send
-    following = following.handler.first if isinstance(following.handler, Chain) else following
-    restarted = Restarted(
-        attempt=call.attempt + 1, provider=following.provider, model=following.model, reason=error.reason
-    )
-    if error.partial is not None and error.partial.HasField("usage"):
-        restarted.usage.CopyFrom(error.partial.usage)
-    await send(LlmEvent(restarted=restarted))
+def _restarting(send: Send, error: LlmError) -> Send:
+    """Returns how to send the answer that takes the place of one that broke off: it begins with `restarted` instead of `started`.
 
-    async def without_another_start(event: LlmEvent) -> None:
+    Whoever sees no other answer begin keeps what came of the first one.
+    """
+
+    async def restarting(event: LlmEvent) -> None:
         if not event.HasField("started"):
             await send(event)
+            return
+        began = event.started
+        restarted = Restarted(attempt=began.attempt, provider=began.provider, model=began.model, reason=error.reason)
+        if error.partial is not None and error.partial.HasField("usage"):
+            restarted.usage.CopyFrom(error.partial.usage)
+        await send(LlmEvent(restarted=restarted))
 
-    return without_another_start
+    return restarting
 
 
 def _share(session: str, leg: Leg) -> float:

@@ -85,7 +85,7 @@ async def test_a_stream_that_dies_begins_anew_at_another_provider() -> None:
     kinds = [event.WhichOneof("event") for event in events]
     assert kinds == ["started", "text_delta", "restarted", "text_delta", "completed"]
     restarted = events[2].restarted
-    assert (restarted.attempt, restarted.provider, restarted.model) == (2, "groq", "two")
+    assert (restarted.attempt, restarted.provider, restarted.model) == (2, "groq", "gpt-4o")
     assert restarted.reason == PROVIDER_UNAVAILABLE
     assert events[-1].completed.response.message.content == "Hello"
     assert (len(our.first.asked), len(our.second.asked)) == (1, 1)

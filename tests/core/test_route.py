@@ -64,7 +64,8 @@ class Place:
             if error is not None and name not in self.late:
                 raise error
             call.responded = True
-            await send(LlmEvent(started=Started(id=name)))
+            started = Started(id=name, provider=call.provider, model=call.model, attempt=call.attempt)
+            await send(LlmEvent(started=started))
             await send(LlmEvent(text_delta=TextDelta(content=name)))
             if error is not None:
                 raise error
@@ -156,6 +157,31 @@ async def test_an_answer_that_breaks_off_begins_anew_for_who_can_take_it() -> No
         attempt=2, provider="p-b", model="m-b", reason=PROVIDER_UNAVAILABLE, usage=usage
     )
     assert at.sent[4].completed.response.id == "b"
+
+
+async def test_what_came_stays_when_no_other_answer_begins() -> None:
+    at, call = Place(), new_call(metadata=RESTARTS)
+    at.fails = {"a": DOWN, "b": LlmError(PROVIDER_TIMEOUT, "Late.")}
+    at.late.add("a")
+
+    assert await at.fail(at.chain(at.leg("a"), at.leg("b")), call) is at.fails["b"]
+    assert at.kinds == ["started", "text_delta"]
+
+
+async def test_an_answer_may_begin_anew_more_than_once() -> None:
+    at, call = Place(), new_call(metadata=RESTARTS)
+    at.fails = {"a": DOWN, "b": LlmError(PROVIDER_TIMEOUT, "Late.")}
+    at.late |= {"a", "b"}
+
+    await at.chain(at.leg("a"), at.leg("b"), at.leg("c"))(call, at.send)
+
+    assert at.kinds == ["started", *["text_delta", "restarted"] * 2, "text_delta", "completed"]
+    assert [
+        (event.restarted.provider, event.restarted.attempt) for event in at.sent if event.HasField("restarted")
+    ] == [
+        ("p-b", 2),
+        ("p-c", 3),
+    ]
 
 
 async def test_an_answer_that_breaks_off_ends_in_an_error_for_everybody_else() -> None:
@@ -290,4 +316,4 @@ async def test_a_route_may_be_a_target_of_another() -> None:
     await outer(call, at.send)
 
     assert (at.asked, at.last, outer.first.name) == (["a", "b", "c"], [False, False, True], "a")
-    assert at.sent[2].restarted.provider == "p-b"
+    assert at.sent[2].restarted.provider == "p-c"
