@@ -309,7 +309,9 @@ async def test_a_broken_stream_never_passes_for_an_answer(llmock: LlmockServer, 
 def routed(url: str) -> Config:
     """Makes a configuration with a route for every way to break: the provider, and the same one once more by another name."""
     plain = configuration(url).model_dump(include={"grpc", "log"})
-    providers = {name: {"base_url": url + path} | IMPATIENT for name, path in BASE_PATHS.items()}
+    # Just less than LLMock's silence: with all calls at once a shorter wait would say more of the machine.
+    patience = {"timeouts": {"first_token_s": 0.9, "idle_s": 0.9}}
+    providers = {name: {"base_url": url + path} | IMPATIENT | patience for name, path in BASE_PATHS.items()}
     again = {f"{name}-again": {"dialect": name} | provider for name, provider in providers.items()}
     routes = {
         f"{provider}: {fault}": {"targets": [{"model": f"{provider}/{fault}"}, {"model": f"{provider}-again/{fault}"}]}
