@@ -36,7 +36,7 @@ SLOW_S: Final = 0.6
 IMPATIENT: Final = {
     "api_key": "sk-test",
     "retry": {"base_delay_s": 0.1},
-    "timeouts": {"first_token_s": 0.3, "idle_s": 0.3},
+    "timeouts": {"first_token_s": 0.45, "idle_s": 0.45},
 }
 
 Ask = Callable[[str, str], Awaitable[str]]
