@@ -106,10 +106,10 @@ class LlmRequest(_message.Message):
     LABELS_FIELD_NUMBER: _builtins.int
     PROVIDER_OPTIONS_JSON_FIELD_NUMBER: _builtins.int
     provider: _builtins.str
-    """The provider's name in the server's configuration; empty lets the server choose by `model`."""
+    """The provider's or a route's name in the server's configuration; empty lets the server choose by `model`."""
     model: _builtins.str
-    """The model; `default` or empty means the provider's default. Without a provider: an alias, `provider/model`, or a name that
-    only one provider lists.
+    """The model; `default` or empty means the provider's default. Without a provider: a route, an alias, `provider/model`, or a name
+    that only one provider lists; `a|b` asks b when a cannot answer, where the server allows it.
     """
     max_tokens: _builtins.int
     """The most tokens to generate; at least 1."""
