@@ -219,6 +219,27 @@ async def test_a_route_is_asked_by_its_name_in_the_path() -> None:
     assert (answer.headers["loom-provider"], answer.headers["loom-model"]) == ("mock", "mock-words")
 
 
+async def test_an_extended_stream_begins_anew_when_a_target_dies() -> None:
+    targets = [{"model": "mock/mock-cut"}, {"model": "mock/mock-words"}]
+    async with shim(configuration(routes={"smart": {"targets": targets}})) as server:
+        extended = await server.post("/proxy/smart/stream", HI, loom_events="extended")
+        plain = await server.post("/proxy/smart/stream", HI)
+
+    kinds = [event["type"] for event in extended.events]
+    restarted = extended.events[kinds.index("restarted")]
+    text = "".join(
+        event["content"] for event in extended.events[kinds.index("restarted") :] if event["type"] == "text_delta"
+    )
+    assert (kinds[0], kinds.count("started"), kinds[-1]) == ("started", 1, "completed")
+    assert (restarted["provider"], restarted["model"], restarted["reason"]) == (
+        "mock",
+        "mock-words",
+        "PROVIDER_UNAVAILABLE",
+    )
+    assert extended.events[-1]["response"]["message"]["content"] == text
+    assert plain.events[-1]["type"] == "error"
+
+
 async def test_a_provider_that_is_silent_at_first_is_a_timeout() -> None:
     async with shim() as server:
         answer = await server.post("/proxy/mock/stream", HI | {"model": "mock-silent"})
