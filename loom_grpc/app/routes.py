@@ -8,10 +8,11 @@ import time
 from collections.abc import Mapping
 from functools import partial
 
-from loom_grpc.config import BreakerConfig, Config, RouteTargetConfig
+from loom_grpc.config import BreakerConfig, Config, ConfigError, RouteTargetConfig
 from loom_grpc.core.admission import Admission
 from loom_grpc.core.breaker import Breaker
 from loom_grpc.core.budget import RetryBudget
+from loom_grpc.core.errors import LlmError
 from loom_grpc.core.route import Chain, Leg, Patience
 from loom_grpc.core.router import Rewrite, Router, Target
 from loom_grpc.providers import registry
@@ -19,7 +20,7 @@ from loom_grpc.telemetry import Telemetry
 
 
 def make_router(config: Config, targets: Mapping[str, Target], telemetry: Telemetry) -> Router:
-    """Makes the router, with all routes that the configuration names."""
+    """Makes the router, with all routes that the configuration names; raises `ConfigError`."""
     return _Routes(config, targets, telemetry).router
 
 
@@ -61,7 +62,10 @@ class _Routes:
         )
 
     def _leg(self, route: str, target: RouteTargetConfig, breaker: BreakerConfig) -> Leg:
-        leg = self.router.leg(target.model)
+        try:
+            leg = self.router.leg(target.model)
+        except LlmError as error:
+            raise ConfigError(f"routes.{route}.targets: {error.message}") from None
         leg.weight = target.weight
         leg.patience = Patience(target.first_token_s, target.total_s)
         leg.options = dict(target.options)

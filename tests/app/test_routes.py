@@ -12,7 +12,7 @@ import grpc
 import pytest
 
 from loom_grpc.client import llm_error
-from loom_grpc.config import Config
+from loom_grpc.config import Config, ConfigError
 from loom_grpc.core.errors import INVALID_REQUEST, PROVIDER_UNAVAILABLE, RATE_LIMITED
 from loom_grpc.v1.llm_service_pb2 import LlmEvent, LlmRequest
 from loom_grpc.v1.message_pb2 import ROLE_USER, Message
@@ -162,6 +162,22 @@ async def test_the_targets_of_routes_are_not_rewritten() -> None:
         answer = await our.server.stub.Complete(ask("openai/one"))
 
     assert (answer.provider, our.first.asked[0].json["model"]) == ("openai", "one")
+
+
+async def test_a_target_without_a_model_is_refused_before_anything_is_served() -> None:
+    config = {
+        "providers": {"ollama": {}},
+        "routes": {"smart": {"targets": [{"model": "ollama/default"}]}},
+        "log": {"level": "error"},
+    }
+
+    with pytest.raises(ConfigError) as refusal:
+        async with serving(Config.model_validate(config)):
+            pass
+
+    assert refusal.value.problems == (
+        "routes.smart.targets: model: ollama has no default model; name one, or set providers.ollama.default_model.",
+    )
 
 
 async def test_callers_chain_models_where_that_is_allowed() -> None:
