@@ -5,12 +5,9 @@ from __future__ import annotations
 import math
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
 
+from loom_grpc.core.budget import RetryBudget
 from loom_grpc.v1.llm_service_pb2 import LlmEvent, LlmRequest, LlmResponse
-
-if TYPE_CHECKING:
-    from loom_grpc.core.budget import RetryBudget
 
 Send = Callable[[LlmEvent], Awaitable[object]]
 """Takes the next event of an answer; returns when the receiver has room for more."""

@@ -7,17 +7,15 @@ import hashlib
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
 from loom_grpc.core.admission import Admission
 from loom_grpc.core.breaker import Breaker
+from loom_grpc.core.budget import RetryBudget
 from loom_grpc.core.call import Call, Handler, Send
 from loom_grpc.core.errors import MODEL_NOT_FOUND, RATE_LIMITED, LlmError
 from loom_grpc.core.request import with_defaults
 from loom_grpc.v1.llm_service_pb2 import LlmEvent, Restarted
-
-if TYPE_CHECKING:
-    from loom_grpc.core.budget import RetryBudget
 
 _NEWEST: Final = 0.2
 """How much of the moving average of a target's latency is the latest call."""
