@@ -22,11 +22,13 @@ from loom_grpc.config.value import (
     Number,
     Origin,
     Pause,
+    Price,
     Seconds,
     SecretRef,
     Size,
     Status,
     Text,
+    Tokens,
     Url,
 )
 
@@ -261,6 +263,10 @@ class RouteTargetConfig(Section):
         default=0,
         description="Calls that wait for their turn while `max_calls` are under way; more go to the next target.",
     )
+    wait_s: Pause = Field(
+        default=0.0,
+        description="The longest that a call waits here for a target that says when to ask again; else it goes to the next at once.",
+    )
     options: dict[Text, JsonValue] = Field(
         default_factory=dict, description="A field merged into the JSON body of every request to this target."
     )
@@ -281,13 +287,24 @@ class BreakerConfig(Section):
     open_s: Seconds = Field(default=15.0, description="How long a target is left alone, until one call tries it again.")
 
 
+class HoldBackConfig(Section):
+    """How much of a stream is held back, so that a target that dies early is replaced unseen."""
+
+    tokens: Annotated[int, Number, Field(ge=0, le=100_000)] = Field(
+        default=0, description="Holds the first of every streamed answer back until it has so many tokens; 0 is off."
+    )
+    seconds: Seconds = Field(
+        default=1.0, description="Holds nothing back for longer than this, from the first of the answer on."
+    )
+
+
 class RouteConfig(Section):
     """A model name that stands for several targets."""
 
-    policy: Literal["fallback", "weighted", "latency", "least_busy"] = Field(
+    policy: Literal["fallback", "weighted", "latency", "least_busy", "cheapest"] = Field(
         default="fallback",
         description="Which target is asked first: the first; one by chance, by weight; the one that begins to answer soonest; "
-        "the one with the fewest calls under way. When it fails, the others follow.",
+        "the one with the fewest calls under way; the one with the lowest price. When it fails, the others follow.",
     )
     sticky: bool = Field(
         default=False, description="Keeps the calls of a `session_id` at one target (policy: weighted)."
@@ -303,6 +320,15 @@ class RouteConfig(Section):
         description="The largest share of the route's attempts that may be repetitions, so that an outage is not multiplied; "
         "a few are always allowed.",
     )
+    hedge_after_s: Seconds | None = Field(
+        default=None,
+        description="Silence of a target after which the next one is asked beside it; who begins to answer first is kept. "
+        "None asks one at a time.",
+    )
+    hold_back: HoldBackConfig = Field(
+        default_factory=HoldBackConfig,
+        description="What is held back of a stream, for callers who cannot begin anew.",
+    )
 
 
 class RewriteConfig(Section):
@@ -310,6 +336,57 @@ class RewriteConfig(Section):
 
     match: Filled = Field(description="A regular expression for the whole model name (Python's `re.fullmatch`).")
     to: Filled = Field(description=r"The name instead of it; `\1` or `\g<name>` is what a group of `match` found.")
+
+
+class PricesConfig(Section):
+    """What a model costs, in dollars for a million tokens."""
+
+    input: Price = Field(description="Prompt tokens.")
+    output: Price = Field(description="Generated tokens.")
+    cache_read: Price | None = Field(default=None, description="Prompt tokens read from the provider's cache.")
+    cache_write: Price | None = Field(default=None, description="Prompt tokens written to the provider's cache.")
+
+
+class ModelConfig(Section):
+    """What is known of a model; what is left out is as the catalogue has it."""
+
+    context_tokens: Tokens | None = Field(default=None, description="The most tokens of prompt and answer together.")
+    max_output_tokens: Tokens | None = Field(default=None, description="The most tokens that it generates.")
+    tools: bool | None = Field(default=None, description="Calls tools.")
+    images: bool | None = Field(default=None, description="Sees images.")
+    documents: bool | None = Field(default=None, description="Reads documents, such as PDF files.")
+    audio: bool | None = Field(default=None, description="Hears audio.")
+    reasoning: bool | None = Field(default=None, description="Thinks before it answers.")
+    json_schema: bool | None = Field(default=None, description="Answers by a JSON schema.")
+    prefill: bool | None = Field(
+        default=None, description="Goes on with an assistant message at the end of the prompt."
+    )
+    prices: PricesConfig | None = Field(default=None, description="What it costs.")
+
+
+class CacheConfig(Section):
+    """Answers that are kept, for requests that are the same to the last byte of meaning."""
+
+    enabled: bool = Field(
+        default=False,
+        description="Answers repeated requests of temperature 0, and those that ask for it with `loom-cache: yes`, from the cache.",
+    )
+    redis_url: SecretRef | None = Field(
+        default=None, description="Such as `redis://host:6379/0`; without it each process keeps answers in its memory."
+    )
+    ttl_s: Seconds = Field(default=300.0, description="How long an answer is kept.")
+    max_bytes: Size = Field(default=64 * 2**20, description="The most bytes of all answers in a process's memory.")
+    max_entry_bytes: Size = Field(default=2**20, description="The most bytes of an answer that is kept.")
+    share: bool = Field(
+        default=True, description="Lets requests wait for the answer to an equal one that is under way in the process."
+    )
+
+
+class ReloadConfig(Section):
+    """When the configuration is read again while the server runs."""
+
+    watch: bool = Field(default=True, description="Reads the configuration file again when it changes.")
+    poll_s: Seconds = Field(default=2.0, description="How often to look whether it has.")
 
 
 class CredentialsConfig(Section):
@@ -451,6 +528,13 @@ class Config(Section):
     )
     chains: bool = Field(
         default=False, description="Lets callers write `a|b|c` as a model: one is asked after the other."
+    )
+    models: dict[Text, ModelConfig] = Field(
+        default_factory=dict, description="What is known of a model, by `provider/model`, beside the catalogue."
+    )
+    cache: CacheConfig = Field(default_factory=CacheConfig, description="The response cache.")
+    reload: ReloadConfig = Field(
+        default_factory=ReloadConfig, description="When the configuration is read again while the server runs."
     )
     telemetry: TelemetryConfig = Field(default_factory=TelemetryConfig, description="Spans and metrics.")
     log: LogConfig = Field(default_factory=LogConfig, description="The log.")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from decimal import Decimal
 from typing import Annotated, Final, Literal
 from urllib.parse import urlsplit
 
@@ -150,3 +151,6 @@ Count = Annotated[int, Number, Field(ge=1, le=100_000)]
 Size = Annotated[int, Number, Field(ge=1, le=2**31 - 1)]
 Seconds = Annotated[float, Number, Field(gt=0, le=2_147_483)]
 Pause = Annotated[float, Number, Field(ge=0, le=2_147_483)]
+Tokens = Annotated[int, Number, Field(ge=1, le=1_000_000_000)]
+Price = Annotated[Decimal, Number, Field(ge=0, le=1_000_000)]
+"""Dollars for a million tokens, exact."""

@@ -30,6 +30,8 @@ class Call:
     metadata: Mapping[str, str] = field(default_factory=dict)
     provider: str = ""
     model: str = ""
+    tenant: str = ""
+    """On whose behalf the call is made, for what callers must not share; empty for whoever showed nothing."""
     account: str = ""
     """The id of the account that is or was asked last; empty for a provider's plain key."""
     attempt: int = 0
@@ -46,6 +48,12 @@ class Call:
     """How long the route waits for a whole answer; None is as long as the provider's own limit."""
     is_last: bool = True
     """Whether no other target follows: else a target that is slow or limited is left rather than waited for."""
+    wait_s: float = 0.0
+    """How long the route waits here for a target that says when to ask again, where another one follows."""
+    held: bool = False
+    """Whether all that was sent of the stream is held back, so that the answer can begin anew unseen."""
+    cache: str = ""
+    """What the response cache did: `hit`, `miss` or `shared`; empty when it had no part in the call."""
     budget: RetryBudget | None = None
     """What the route has left for retries; None is no limit."""
     upstream_s: float = 0.0

@@ -79,6 +79,11 @@ class AdminServiceStub:
                 request_serializer=loom__grpc_dot_v1_dot_admin__service__pb2.WatchHealthRequest.SerializeToString,
                 response_deserializer=loom__grpc_dot_v1_dot_admin__service__pb2.WatchHealthResponse.FromString,
                 _registered_method=True)
+        self.ReloadConfig = channel.unary_unary(
+                '/loom_grpc.v1.AdminService/ReloadConfig',
+                request_serializer=loom__grpc_dot_v1_dot_admin__service__pb2.ReloadConfigRequest.SerializeToString,
+                response_deserializer=loom__grpc_dot_v1_dot_admin__service__pb2.ReloadConfigResponse.FromString,
+                _registered_method=True)
 
 
 class AdminServiceServicer:
@@ -146,6 +151,14 @@ class AdminServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def ReloadConfig(self, request, context):
+        """Reads the configuration again and serves by it from now on; calls in flight end as they would. A configuration that cannot be
+        served is refused with INVALID_REQUEST and all of its problems, and the one before stays.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_AdminServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -188,6 +201,11 @@ def add_AdminServiceServicer_to_server(servicer, server):
                     servicer.WatchHealth,
                     request_deserializer=loom__grpc_dot_v1_dot_admin__service__pb2.WatchHealthRequest.FromString,
                     response_serializer=loom__grpc_dot_v1_dot_admin__service__pb2.WatchHealthResponse.SerializeToString,
+            ),
+            'ReloadConfig': grpc.unary_unary_rpc_method_handler(
+                    servicer.ReloadConfig,
+                    request_deserializer=loom__grpc_dot_v1_dot_admin__service__pb2.ReloadConfigRequest.FromString,
+                    response_serializer=loom__grpc_dot_v1_dot_admin__service__pb2.ReloadConfigResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -411,6 +429,33 @@ class AdminService:
             '/loom_grpc.v1.AdminService/WatchHealth',
             loom__grpc_dot_v1_dot_admin__service__pb2.WatchHealthRequest.SerializeToString,
             loom__grpc_dot_v1_dot_admin__service__pb2.WatchHealthResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ReloadConfig(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/loom_grpc.v1.AdminService/ReloadConfig',
+            loom__grpc_dot_v1_dot_admin__service__pb2.ReloadConfigRequest.SerializeToString,
+            loom__grpc_dot_v1_dot_admin__service__pb2.ReloadConfigResponse.FromString,
             options,
             channel_credentials,
             insecure,

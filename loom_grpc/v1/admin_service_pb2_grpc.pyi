@@ -56,6 +56,10 @@ class AdminServiceStub:
     """Finishes an OAuth login with what the provider showed or sent after it."""
     WatchHealth: _grpc.UnaryStreamMultiCallable[_admin_service_pb2.WatchHealthRequest, _admin_service_pb2.WatchHealthResponse]
     """Tells how all accounts fare, and again whenever one of them changes its status, is added or is removed."""
+    ReloadConfig: _grpc.UnaryUnaryMultiCallable[_admin_service_pb2.ReloadConfigRequest, _admin_service_pb2.ReloadConfigResponse]
+    """Reads the configuration again and serves by it from now on; calls in flight end as they would. A configuration that cannot be
+    served is refused with INVALID_REQUEST and all of its problems, and the one before stays.
+    """
 
 @_typing.type_check_only
 class AdminServiceAsyncStub(AdminServiceStub):
@@ -85,6 +89,10 @@ class AdminServiceAsyncStub(AdminServiceStub):
     """Finishes an OAuth login with what the provider showed or sent after it."""
     WatchHealth: _aio.UnaryStreamMultiCallable[_admin_service_pb2.WatchHealthRequest, _admin_service_pb2.WatchHealthResponse]  # type: ignore[assignment]
     """Tells how all accounts fare, and again whenever one of them changes its status, is added or is removed."""
+    ReloadConfig: _aio.UnaryUnaryMultiCallable[_admin_service_pb2.ReloadConfigRequest, _admin_service_pb2.ReloadConfigResponse]  # type: ignore[assignment]
+    """Reads the configuration again and serves by it from now on; calls in flight end as they would. A configuration that cannot be
+    served is refused with INVALID_REQUEST and all of its problems, and the one before stays.
+    """
 
 class AdminServiceServicer(metaclass=_abc_1.ABCMeta):
     """What operators do while the server runs.
@@ -159,5 +167,15 @@ class AdminServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_abc.Iterator[_admin_service_pb2.WatchHealthResponse], _abc.AsyncIterator[_admin_service_pb2.WatchHealthResponse]]:
         """Tells how all accounts fare, and again whenever one of them changes its status, is added or is removed."""
+
+    @_abc_1.abstractmethod
+    def ReloadConfig(
+        self,
+        request: _admin_service_pb2.ReloadConfigRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_admin_service_pb2.ReloadConfigResponse, _abc.Awaitable[_admin_service_pb2.ReloadConfigResponse]]:
+        """Reads the configuration again and serves by it from now on; calls in flight end as they would. A configuration that cannot be
+        served is refused with INVALID_REQUEST and all of its problems, and the one before stays.
+        """
 
 def add_AdminServiceServicer_to_server(servicer: AdminServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

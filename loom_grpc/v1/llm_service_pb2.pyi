@@ -650,7 +650,9 @@ Global___ListModelsResponse: _TypeAlias = ListModelsResponse  # noqa: Y015
 
 @_typing.final
 class Model(_message.Message):
-    """A model that can be called."""
+    """A model that can be called, or a name of the server's own for one or several: a route or an alias. What is not known of it is
+    left out.
+    """
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -658,14 +660,35 @@ class Model(_message.Message):
     ID_FIELD_NUMBER: _builtins.int
     DISPLAY_NAME_FIELD_NUMBER: _builtins.int
     IS_DEFAULT_FIELD_NUMBER: _builtins.int
+    TARGETS_FIELD_NUMBER: _builtins.int
+    CONTEXT_TOKENS_FIELD_NUMBER: _builtins.int
+    MAX_OUTPUT_TOKENS_FIELD_NUMBER: _builtins.int
+    ABILITIES_FIELD_NUMBER: _builtins.int
+    PRICES_FIELD_NUMBER: _builtins.int
     provider: _builtins.str
-    """The provider's name in the server's configuration."""
+    """The provider's name in the server's configuration; empty for a route and an alias."""
     id: _builtins.str
-    """The provider's id of the model."""
+    """The provider's id of the model, or the name of the route or alias."""
     display_name: _builtins.str
     """The provider's name of the model for people; empty when it has none."""
     is_default: _builtins.bool
     """True for the model that `default` means."""
+    context_tokens: _builtins.int
+    """The most tokens of prompt and answer together; 0 when it is not known."""
+    max_output_tokens: _builtins.int
+    """The most tokens that it generates; 0 when it is not known."""
+    @_builtins.property
+    def targets(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """What a route or an alias stands for, the first to ask first; empty for a model."""
+
+    @_builtins.property
+    def abilities(self) -> Global___ModelAbilities:
+        """What it can do."""
+
+    @_builtins.property
+    def prices(self) -> Global___ModelPrices:
+        """What it costs."""
+
     def __init__(
         self,
         *,
@@ -673,14 +696,139 @@ class Model(_message.Message):
         id: _builtins.str = ...,
         display_name: _builtins.str = ...,
         is_default: _builtins.bool = ...,
+        targets: _abc.Iterable[_builtins.str] | None = ...,
+        context_tokens: _builtins.int = ...,
+        max_output_tokens: _builtins.int = ...,
+        abilities: Global___ModelAbilities | None = ...,
+        prices: Global___ModelPrices | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["abilities", b"abilities", "prices", b"prices"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["display_name", b"display_name", "id", b"id", "is_default", b"is_default", "provider", b"provider"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["abilities", b"abilities", "context_tokens", b"context_tokens", "display_name", b"display_name", "id", b"id", "is_default", b"is_default", "max_output_tokens", b"max_output_tokens", "prices", b"prices", "provider", b"provider", "targets", b"targets"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___Model: _TypeAlias = Model  # noqa: Y015
+
+@_typing.final
+class ModelAbilities(_message.Message):
+    """What a model can do; what is not known is absent."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TOOLS_FIELD_NUMBER: _builtins.int
+    IMAGES_FIELD_NUMBER: _builtins.int
+    DOCUMENTS_FIELD_NUMBER: _builtins.int
+    AUDIO_FIELD_NUMBER: _builtins.int
+    REASONING_FIELD_NUMBER: _builtins.int
+    JSON_SCHEMA_FIELD_NUMBER: _builtins.int
+    PREFILL_FIELD_NUMBER: _builtins.int
+    tools: _builtins.bool
+    """Calls tools."""
+    images: _builtins.bool
+    """Sees images."""
+    documents: _builtins.bool
+    """Reads documents, such as PDF files."""
+    audio: _builtins.bool
+    """Hears audio."""
+    reasoning: _builtins.bool
+    """Thinks before it answers."""
+    json_schema: _builtins.bool
+    """Answers by a JSON schema."""
+    prefill: _builtins.bool
+    """Goes on with an assistant message at the end of the prompt."""
+    def __init__(
+        self,
+        *,
+        tools: _builtins.bool | None = ...,
+        images: _builtins.bool | None = ...,
+        documents: _builtins.bool | None = ...,
+        audio: _builtins.bool | None = ...,
+        reasoning: _builtins.bool | None = ...,
+        json_schema: _builtins.bool | None = ...,
+        prefill: _builtins.bool | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_audio", b"_audio", "_documents", b"_documents", "_images", b"_images", "_json_schema", b"_json_schema", "_prefill", b"_prefill", "_reasoning", b"_reasoning", "_tools", b"_tools", "audio", b"audio", "documents", b"documents", "images", b"images", "json_schema", b"json_schema", "prefill", b"prefill", "reasoning", b"reasoning", "tools", b"tools"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_audio", b"_audio", "_documents", b"_documents", "_images", b"_images", "_json_schema", b"_json_schema", "_prefill", b"_prefill", "_reasoning", b"_reasoning", "_tools", b"_tools", "audio", b"audio", "documents", b"documents", "images", b"images", "json_schema", b"json_schema", "prefill", b"prefill", "reasoning", b"reasoning", "tools", b"tools"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__audio: _TypeAlias = _typing.Literal["audio"]  # noqa: Y015
+    _WhichOneofArgType__audio: _TypeAlias = _typing.Literal["_audio", b"_audio"]  # noqa: Y015
+    _WhichOneofReturnType__documents: _TypeAlias = _typing.Literal["documents"]  # noqa: Y015
+    _WhichOneofArgType__documents: _TypeAlias = _typing.Literal["_documents", b"_documents"]  # noqa: Y015
+    _WhichOneofReturnType__images: _TypeAlias = _typing.Literal["images"]  # noqa: Y015
+    _WhichOneofArgType__images: _TypeAlias = _typing.Literal["_images", b"_images"]  # noqa: Y015
+    _WhichOneofReturnType__json_schema: _TypeAlias = _typing.Literal["json_schema"]  # noqa: Y015
+    _WhichOneofArgType__json_schema: _TypeAlias = _typing.Literal["_json_schema", b"_json_schema"]  # noqa: Y015
+    _WhichOneofReturnType__prefill: _TypeAlias = _typing.Literal["prefill"]  # noqa: Y015
+    _WhichOneofArgType__prefill: _TypeAlias = _typing.Literal["_prefill", b"_prefill"]  # noqa: Y015
+    _WhichOneofReturnType__reasoning: _TypeAlias = _typing.Literal["reasoning"]  # noqa: Y015
+    _WhichOneofArgType__reasoning: _TypeAlias = _typing.Literal["_reasoning", b"_reasoning"]  # noqa: Y015
+    _WhichOneofReturnType__tools: _TypeAlias = _typing.Literal["tools"]  # noqa: Y015
+    _WhichOneofArgType__tools: _TypeAlias = _typing.Literal["_tools", b"_tools"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__audio) -> _WhichOneofReturnType__audio | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__documents) -> _WhichOneofReturnType__documents | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__images) -> _WhichOneofReturnType__images | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__json_schema) -> _WhichOneofReturnType__json_schema | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__prefill) -> _WhichOneofReturnType__prefill | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__reasoning) -> _WhichOneofReturnType__reasoning | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__tools) -> _WhichOneofReturnType__tools | None: ...
+
+Global___ModelAbilities: _TypeAlias = ModelAbilities  # noqa: Y015
+
+@_typing.final
+class ModelPrices(_message.Message):
+    """What a million tokens of a model cost, in billionths of the currency's unit. Prices that begin only from some length of the
+    prompt are left out.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CURRENCY_CODE_FIELD_NUMBER: _builtins.int
+    INPUT_NANOS_FIELD_NUMBER: _builtins.int
+    OUTPUT_NANOS_FIELD_NUMBER: _builtins.int
+    CACHE_READ_NANOS_FIELD_NUMBER: _builtins.int
+    CACHE_WRITE_NANOS_FIELD_NUMBER: _builtins.int
+    currency_code: _builtins.str
+    """The currency, by ISO 4217."""
+    input_nanos: _builtins.int
+    """Prompt tokens."""
+    output_nanos: _builtins.int
+    """Generated tokens."""
+    cache_read_nanos: _builtins.int
+    """Prompt tokens read from the provider's cache; absent where they cost what others do, or it is not known."""
+    cache_write_nanos: _builtins.int
+    """Prompt tokens written to the provider's cache; absent where they cost what others do, or it is not known."""
+    def __init__(
+        self,
+        *,
+        currency_code: _builtins.str = ...,
+        input_nanos: _builtins.int = ...,
+        output_nanos: _builtins.int = ...,
+        cache_read_nanos: _builtins.int | None = ...,
+        cache_write_nanos: _builtins.int | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_cache_read_nanos", b"_cache_read_nanos", "_cache_write_nanos", b"_cache_write_nanos", "cache_read_nanos", b"cache_read_nanos", "cache_write_nanos", b"cache_write_nanos"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_cache_read_nanos", b"_cache_read_nanos", "_cache_write_nanos", b"_cache_write_nanos", "cache_read_nanos", b"cache_read_nanos", "cache_write_nanos", b"cache_write_nanos", "currency_code", b"currency_code", "input_nanos", b"input_nanos", "output_nanos", b"output_nanos"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__cache_read_nanos: _TypeAlias = _typing.Literal["cache_read_nanos"]  # noqa: Y015
+    _WhichOneofArgType__cache_read_nanos: _TypeAlias = _typing.Literal["_cache_read_nanos", b"_cache_read_nanos"]  # noqa: Y015
+    _WhichOneofReturnType__cache_write_nanos: _TypeAlias = _typing.Literal["cache_write_nanos"]  # noqa: Y015
+    _WhichOneofArgType__cache_write_nanos: _TypeAlias = _typing.Literal["_cache_write_nanos", b"_cache_write_nanos"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__cache_read_nanos) -> _WhichOneofReturnType__cache_read_nanos | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__cache_write_nanos) -> _WhichOneofReturnType__cache_write_nanos | None: ...
+
+Global___ModelPrices: _TypeAlias = ModelPrices  # noqa: Y015
 
 @_typing.final
 class CountTokensResponse(_message.Message):

@@ -30,7 +30,9 @@ class LlmServiceStub:
 
     Request metadata: `authorization: Bearer <key or JWT>`, `x-request-id`, `loom-events: restarted`, `traceparent`. The call's
     deadline holds for the provider too, and cancelling the call closes the provider's connection. Trailing metadata:
-    `loom-request-id`, `loom-provider`, `loom-model`, `loom-attempts`, `loom-overhead-ms`. Errors carry
+    `loom-request-id`, `loom-provider`, `loom-model`, `loom-attempts`, `loom-overhead-ms`, and `loom-cache` where the server's response
+    cache had a part in the call (`hit`, `miss`, `shared`). The request metadata `loom-cache` says `yes` to be answered from the cache
+    at any temperature, `no` to be left out of it, `refresh` to have its answer replaced. Errors carry
     `google.rpc.ErrorInfo` (`domain` is `loom-grpc`, `reason` is a name of ErrorReason without its prefix) and, when the time is
     known, `google.rpc.RetryInfo`.
     """
@@ -68,7 +70,9 @@ class LlmServiceServicer:
 
     Request metadata: `authorization: Bearer <key or JWT>`, `x-request-id`, `loom-events: restarted`, `traceparent`. The call's
     deadline holds for the provider too, and cancelling the call closes the provider's connection. Trailing metadata:
-    `loom-request-id`, `loom-provider`, `loom-model`, `loom-attempts`, `loom-overhead-ms`. Errors carry
+    `loom-request-id`, `loom-provider`, `loom-model`, `loom-attempts`, `loom-overhead-ms`, and `loom-cache` where the server's response
+    cache had a part in the call (`hit`, `miss`, `shared`). The request metadata `loom-cache` says `yes` to be answered from the cache
+    at any temperature, `no` to be left out of it, `refresh` to have its answer replaced. Errors carry
     `google.rpc.ErrorInfo` (`domain` is `loom-grpc`, `reason` is a name of ErrorReason without its prefix) and, when the time is
     known, `google.rpc.RetryInfo`.
     """
@@ -88,7 +92,7 @@ class LlmServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def ListModels(self, request, context):
-        """Lists the models of the configured providers.
+        """Lists the models of the configured providers, and the server's routes and aliases.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -137,7 +141,9 @@ class LlmService:
 
     Request metadata: `authorization: Bearer <key or JWT>`, `x-request-id`, `loom-events: restarted`, `traceparent`. The call's
     deadline holds for the provider too, and cancelling the call closes the provider's connection. Trailing metadata:
-    `loom-request-id`, `loom-provider`, `loom-model`, `loom-attempts`, `loom-overhead-ms`. Errors carry
+    `loom-request-id`, `loom-provider`, `loom-model`, `loom-attempts`, `loom-overhead-ms`, and `loom-cache` where the server's response
+    cache had a part in the call (`hit`, `miss`, `shared`). The request metadata `loom-cache` says `yes` to be answered from the cache
+    at any temperature, `no` to be left out of it, `refresh` to have its answer replaced. Errors carry
     `google.rpc.ErrorInfo` (`domain` is `loom-grpc`, `reason` is a name of ErrorReason without its prefix) and, when the time is
     known, `google.rpc.RetryInfo`.
     """

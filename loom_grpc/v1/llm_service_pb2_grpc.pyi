@@ -31,7 +31,9 @@ class LlmServiceStub:
 
     Request metadata: `authorization: Bearer <key or JWT>`, `x-request-id`, `loom-events: restarted`, `traceparent`. The call's
     deadline holds for the provider too, and cancelling the call closes the provider's connection. Trailing metadata:
-    `loom-request-id`, `loom-provider`, `loom-model`, `loom-attempts`, `loom-overhead-ms`. Errors carry
+    `loom-request-id`, `loom-provider`, `loom-model`, `loom-attempts`, `loom-overhead-ms`, and `loom-cache` where the server's response
+    cache had a part in the call (`hit`, `miss`, `shared`). The request metadata `loom-cache` says `yes` to be answered from the cache
+    at any temperature, `no` to be left out of it, `refresh` to have its answer replaced. Errors carry
     `google.rpc.ErrorInfo` (`domain` is `loom-grpc`, `reason` is a name of ErrorReason without its prefix) and, when the time is
     known, `google.rpc.RetryInfo`.
     """
@@ -45,7 +47,7 @@ class LlmServiceStub:
     Stream: _grpc.UnaryStreamMultiCallable[_llm_service_pb2.LlmRequest, _llm_service_pb2.LlmEvent]
     """Answers as the model speaks: `started`, deltas, then exactly one `completed` or one `error`."""
     ListModels: _grpc.UnaryUnaryMultiCallable[_llm_service_pb2.ListModelsRequest, _llm_service_pb2.ListModelsResponse]
-    """Lists the models of the configured providers."""
+    """Lists the models of the configured providers, and the server's routes and aliases."""
     CountTokens: _grpc.UnaryUnaryMultiCallable[_llm_service_pb2.LlmRequest, _llm_service_pb2.CountTokensResponse]
     """Counts the prompt tokens of a request without running it."""
 
@@ -55,7 +57,9 @@ class LlmServiceAsyncStub(LlmServiceStub):
 
     Request metadata: `authorization: Bearer <key or JWT>`, `x-request-id`, `loom-events: restarted`, `traceparent`. The call's
     deadline holds for the provider too, and cancelling the call closes the provider's connection. Trailing metadata:
-    `loom-request-id`, `loom-provider`, `loom-model`, `loom-attempts`, `loom-overhead-ms`. Errors carry
+    `loom-request-id`, `loom-provider`, `loom-model`, `loom-attempts`, `loom-overhead-ms`, and `loom-cache` where the server's response
+    cache had a part in the call (`hit`, `miss`, `shared`). The request metadata `loom-cache` says `yes` to be answered from the cache
+    at any temperature, `no` to be left out of it, `refresh` to have its answer replaced. Errors carry
     `google.rpc.ErrorInfo` (`domain` is `loom-grpc`, `reason` is a name of ErrorReason without its prefix) and, when the time is
     known, `google.rpc.RetryInfo`.
     """
@@ -66,7 +70,7 @@ class LlmServiceAsyncStub(LlmServiceStub):
     Stream: _aio.UnaryStreamMultiCallable[_llm_service_pb2.LlmRequest, _llm_service_pb2.LlmEvent]  # type: ignore[assignment]
     """Answers as the model speaks: `started`, deltas, then exactly one `completed` or one `error`."""
     ListModels: _aio.UnaryUnaryMultiCallable[_llm_service_pb2.ListModelsRequest, _llm_service_pb2.ListModelsResponse]  # type: ignore[assignment]
-    """Lists the models of the configured providers."""
+    """Lists the models of the configured providers, and the server's routes and aliases."""
     CountTokens: _aio.UnaryUnaryMultiCallable[_llm_service_pb2.LlmRequest, _llm_service_pb2.CountTokensResponse]  # type: ignore[assignment]
     """Counts the prompt tokens of a request without running it."""
 
@@ -75,7 +79,9 @@ class LlmServiceServicer(metaclass=_abc_1.ABCMeta):
 
     Request metadata: `authorization: Bearer <key or JWT>`, `x-request-id`, `loom-events: restarted`, `traceparent`. The call's
     deadline holds for the provider too, and cancelling the call closes the provider's connection. Trailing metadata:
-    `loom-request-id`, `loom-provider`, `loom-model`, `loom-attempts`, `loom-overhead-ms`. Errors carry
+    `loom-request-id`, `loom-provider`, `loom-model`, `loom-attempts`, `loom-overhead-ms`, and `loom-cache` where the server's response
+    cache had a part in the call (`hit`, `miss`, `shared`). The request metadata `loom-cache` says `yes` to be answered from the cache
+    at any temperature, `no` to be left out of it, `refresh` to have its answer replaced. Errors carry
     `google.rpc.ErrorInfo` (`domain` is `loom-grpc`, `reason` is a name of ErrorReason without its prefix) and, when the time is
     known, `google.rpc.RetryInfo`.
     """
@@ -102,7 +108,7 @@ class LlmServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _llm_service_pb2.ListModelsRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_llm_service_pb2.ListModelsResponse, _abc.Awaitable[_llm_service_pb2.ListModelsResponse]]:
-        """Lists the models of the configured providers."""
+        """Lists the models of the configured providers, and the server's routes and aliases."""
 
     @_abc_1.abstractmethod
     def CountTokens(
