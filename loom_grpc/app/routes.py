@@ -8,12 +8,13 @@ import time
 from collections.abc import Mapping
 from functools import partial
 
-from loom_grpc.config import BreakerConfig, Config, ConfigError, RouteTargetConfig
+from loom_grpc.config import BreakerConfig, Config, ConfigError, RouteConfig, RouteTargetConfig
 from loom_grpc.core.admission import Admission
 from loom_grpc.core.breaker import Breaker
 from loom_grpc.core.budget import RetryBudget
 from loom_grpc.core.errors import LlmError
-from loom_grpc.core.route import Chain, Leg, Patience
+from loom_grpc.core.leg import Leg, Patience
+from loom_grpc.core.route import Chain, Hold, Rules
 from loom_grpc.core.router import Rewrite, Router, Target
 from loom_grpc.providers import registry
 from loom_grpc.telemetry import Telemetry
@@ -54,11 +55,10 @@ class _Routes:
         self._made[name] = Chain(
             name,
             [self._leg(name, target, route.breaker) for target in route.targets],
-            policy=route.policy,
-            sticky=route.sticky,
+            _rules(route),
             budget=RetryBudget(route.retry_budget, time.monotonic),
             chance=random.random,
-            on_reroute=self._telemetry.rerouting,
+            events=self._telemetry,
         )
 
     def _leg(self, route: str, target: RouteTargetConfig, breaker: BreakerConfig) -> Leg:
@@ -67,7 +67,7 @@ class _Routes:
         except LlmError as error:
             raise ConfigError(f"routes.{route}.targets: {error.message}") from None
         leg.weight = target.weight
-        leg.patience = Patience(target.first_token_s, target.total_s)
+        leg.patience = Patience(target.first_token_s, target.total_s, target.wait_s)
         leg.options = dict(target.options)
         if target.max_calls is not None:
             leg.admission = Admission(target.max_calls, target.queue, name=leg.name)
@@ -87,4 +87,10 @@ class _Routes:
         return breaker
 
     def _ad_hoc(self, name: str, legs: list[Leg]) -> Chain:
-        return Chain(name, legs, chance=random.random, on_reroute=self._telemetry.rerouting)
+        return Chain(name, legs, chance=random.random, events=self._telemetry)
+
+
+def _rules(route: RouteConfig) -> Rules:
+    held = route.hold_back
+    hold = Hold(held.tokens, held.seconds) if held.tokens else None
+    return Rules(route.policy, route.sticky, route.hedge_after_s, hold)

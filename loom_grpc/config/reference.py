@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import json
 from collections.abc import Iterator
+from decimal import Decimal
 from pathlib import Path
 from typing import Any, Final, Literal, NamedTuple, get_args, get_origin
 
@@ -26,7 +27,7 @@ def effective(loaded: Loaded) -> list[tuple[str, str, str]]:
 def _shown(path: KeyPath, value: Any) -> str:
     if (reference := reference_at(path, value)) is not None:  # headers too are often a credential
         return masked(reference)
-    return str(value) if isinstance(value, str | Path) else json.dumps(value)
+    return str(value) if isinstance(value, str | Path | Decimal) else json.dumps(value)
 
 
 class Row(NamedTuple):
@@ -82,6 +83,7 @@ def _below(path: KeyPath, kind: Any, field: FieldInfo) -> Iterator[Row]:
 
 _TYPES: Final[dict[Any, str]] = {
     bool: "`true` or `false`",
+    Decimal: "number",
     float: "number",
     int: "whole number",
     str: "text",

@@ -323,7 +323,7 @@ class RouteConfig(Section):
     hedge_after_s: Seconds | None = Field(
         default=None,
         description="Silence of a target after which the next one is asked beside it; who begins to answer first is kept. "
-        "None asks one at a time.",
+        "without it they are asked one at a time.",
     )
     hold_back: HoldBackConfig = Field(
         default_factory=HoldBackConfig,

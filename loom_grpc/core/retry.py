@@ -78,7 +78,7 @@ class Retry:
     def _delay(self, call: Call, error: LlmError) -> float | None:
         if call.responded or not self._retryable(error):
             return None
-        if not call.is_last and error.reason != PROVIDER_UNAVAILABLE:
+        if not call.is_last and not _is_worth_staying(error, call.wait_s):
             return None  # another target follows, and need not be slow or limited
         if call.first_token_s is not None and error.reason == PROVIDER_TIMEOUT:
             return None  # the route leaves who is silent
@@ -86,3 +86,10 @@ class Retry:
         attempts = max(1, call.attempt - call.refusals)
         delay = self._policy.delay(attempts, error.retry_after, self._chance())
         return delay if delay is None or call.budget is None or call.budget.spend() else None
+
+
+def _is_worth_staying(error: LlmError, wait_s: float) -> bool:
+    """Tells whether a failure is waited out although another target follows: a short one, or one of as long as the route grants."""
+    if error.retry_after is not None:
+        return error.retry_after <= wait_s
+    return error.reason == PROVIDER_UNAVAILABLE

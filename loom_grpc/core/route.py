@@ -2,115 +2,97 @@
 
 from __future__ import annotations
 
-import asyncio
 import hashlib
-import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from typing import Any, Final, NamedTuple
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any, Final, NamedTuple, Protocol
 
-from loom_grpc.core.admission import Admission
-from loom_grpc.core.breaker import Breaker
 from loom_grpc.core.budget import RetryBudget
-from loom_grpc.core.call import Call, Handler, Send
-from loom_grpc.core.errors import MODEL_NOT_FOUND, RATE_LIMITED, LlmError
-from loom_grpc.core.request import with_defaults
-from loom_grpc.v1.llm_service_pb2 import LlmEvent, Restarted
+from loom_grpc.core.call import Call, Send
+from loom_grpc.core.errors import CONTEXT_TOO_LONG, INVALID_REQUEST, LlmError
+from loom_grpc.core.hedge import hedge
+from loom_grpc.core.hold import HoldBack
+from loom_grpc.core.leg import Leg, is_of_the_target
+from loom_grpc.core.model import Facts, obstacle
+from loom_grpc.v1.llm_service_pb2 import LlmEvent, LlmRequest, Restarted
 
-_NEWEST: Final = 0.2
-"""How much of the moving average of a target's latency is the latest call."""
+_DEAREST: Final = float("inf")
 
-
-class Patience(NamedTuple):
-    """How long a route waits for a target, in seconds; None is as long as the provider's own limit."""
-
-    first_token_s: float | None = None
-    total_s: float | None = None
-
-
-_USUAL: Final = Patience()
-
-
-class Leg:
-    """One target of a route: a model of a provider, or another route.
-
-    `breaker` keeps calls away from a target that fails; None lets all through.
-    """
-
-    def __init__(
-        self,
-        name: str,
-        handler: Handler,
-        *,
-        provider: str = "",
-        model: str = "",
-        weight: float = 1.0,
-        patience: Patience = _USUAL,
-        options: Mapping[str, Any] | None = None,
-        breaker: Breaker | None = None,
-    ) -> None:
-        self.name = name
-        self.handler = handler
-        self.provider = provider
-        self.model = model
-        self.weight = weight
-        self.patience = patience
-        self.options = dict(options or {})
-        self.breaker = breaker
-        self.admission: Admission | None = None
-        """Bounds how many calls ask the target at once; None admits all."""
-        self.in_flight = 0
-        self.latency_s = 0.0
-        """The moving average of the time to the first content, for whole answers to their end; 0 before the first one."""
-
-    def __repr__(self) -> str:
-        return f"Leg({self.name})"
-
-    def measure(self, seconds: float) -> None:
-        """Takes the latency of an answer into the average."""
-        self.latency_s = seconds if not self.latency_s else self.latency_s + _NEWEST * (seconds - self.latency_s)
-
-
-Rank = Callable[[Leg, float], float]
+Rank = Callable[[Leg, float], Any]
 """Orders the targets of a route for one call, the first to ask being the lowest; the number is by chance, between 0 and 1."""
 
 POLICIES: Final[Mapping[str, Rank]] = {
-    "fallback": lambda _leg, _chance: 0.0,
+    "fallback": lambda _leg, _chance: 0,
     # Efraimidis and Spirakis, Weighted random sampling with a reservoir (2006): the order is as if each target were drawn by its weight.
     "weighted": lambda leg, chance: -(chance ** (1 / leg.weight)) if leg.weight else 1.0,
     "latency": lambda leg, _chance: leg.latency_s,
     "least_busy": lambda leg, _chance: leg.in_flight,
+    "cheapest": lambda leg, _chance: prices.blended if (prices := leg.facts().prices) is not None else _DEAREST,
 }
 """How the targets of a route are put in order; where two are equal, the one that comes first in the configuration goes first."""
+
+
+class Events(Protocol):
+    """Whoever is told what a route does."""
+
+    def rerouting(self, call: Call, leg: Leg, error: LlmError, following: Leg) -> None:
+        """A target failed a call with an error, and the following one is asked."""
+
+    def hedging(self, call: Call, leg: Leg, beside: Leg) -> None:
+        """A target is silent, and another one is asked beside it."""
+
+    def skipping(self, call: Call, leg: Leg, obstacle: str) -> None:
+        """A target is known not to be able to serve a call, by what `core.model.obstacle` says."""
+
+
+class Hold(NamedTuple):
+    """How much of a stream is held back: tokens, and seconds at the most."""
+
+    tokens: int
+    seconds: float
+
+
+class Rules(NamedTuple):
+    """How a route chooses and waits."""
+
+    policy: str = "fallback"
+    """A name of `POLICIES`."""
+    sticky: bool = False
+    """Keeps the calls of a session on the target that chance gave the first one."""
+    hedge_after_s: float | None = None
+    """How long a target may be silent until the next one is asked beside it; None is for ever."""
+    hold: Hold | None = None
+    """What is held back of a stream, for callers who cannot begin anew."""
+
+
+_PLAIN: Final = Rules()
 
 
 class Chain:
     """A handler that asks one target after the other until one answers.
 
-    Before the first event the next target is asked when a target cannot answer; never for what the caller did wrong. After the first event
-    only for callers who sent `loom-events: restarted`, or who get nothing before the whole answer. `sticky` keeps the calls of a session on
-    the target that chance gave the first one. `on_reroute` is told of every change: of the call, the target that failed, its error, and the
-    next target.
+    Targets that are known not to be able to serve the request are left out, as long as there are others. Before the first event the next
+    target is asked when a target cannot answer; never for what the caller did wrong. After the first event only for callers who sent
+    `loom-events: restarted`, who get nothing before the whole answer, or for whom it is still held back. Every repetition is spent from
+    `budget`.
     """
 
     def __init__(
         self,
         name: str,
         legs: Sequence[Leg],
+        rules: Rules = _PLAIN,
         *,
-        policy: str = "fallback",
-        sticky: bool = False,
         budget: RetryBudget | None = None,
         chance: Callable[[], float],
-        on_reroute: Callable[[Call, Leg, LlmError, Leg], None],
+        events: Events,
     ) -> None:
         self.name = name
         self.legs = tuple(legs)
-        self._rank = POLICIES[policy]
-        self._sticky = sticky
+        self._rules = rules
+        self._rank = POLICIES[rules.policy]
         self._budget = budget
         self._chance = chance
-        self._on_reroute = on_reroute
+        self._events = events
 
     @property
     def first(self) -> Leg:
@@ -118,91 +100,109 @@ class Chain:
         leg = self.legs[0]
         return leg.handler.first if isinstance(leg.handler, Chain) else leg
 
+    def facts(self) -> Facts:
+        """Returns what one target or another can do, as far as it is known of all of them."""
+        return Facts(*(_best(values) for values in zip(*(leg.facts()[:-1] for leg in self.legs), strict=True)))
+
     async def __call__(self, call: Call, send: Send) -> None:
         """Answers the call; raises the `LlmError` of the last target that was asked."""
-        request, is_last = call.request, call.is_last
         if self._budget is not None:
             self._budget.earn()
             call.budget = self._budget
-        legs = self._order(call)
-        for leg, following in zip(legs, [*legs[1:], None], strict=True):
-            call.request = with_defaults(request, leg.options) if leg.options else request
-            call.is_last = is_last and following is None
+        hold = self._rules.hold
+        if hold is None or call.held or not call.stream or call.wants_restarts:
+            await self._answer(call, send)
+            return
+        async with HoldBack(call, send, tokens=hold.tokens, seconds=hold.seconds) as held:
+            await self._answer(call, held.send)
+
+    async def _answer(self, call: Call, send: Send) -> None:
+        request, is_last = call.request, call.is_last
+        waiting = self._order(call)
+        asked: list[Leg] = []
+        first_error: LlmError | None = None
+        while True:
             try:
-                return await _ask(call, leg, send)
+                return await self._ask(call, request, asked, waiting, send, is_last=is_last)
             except LlmError as error:
-                if following is None or not _may_go_on(call, error):
-                    raise
-                self._on_reroute(call, leg, error, following)
-                if call.responded and call.stream:
+                following = _others(call, error, asked, waiting)
+                if not following:
+                    raise _telling(first_error, error) from None
+                first_error = first_error or error
+                self._events.rerouting(call, asked[-1], error, following[0])
+                if call.responded and call.stream and not call.held:
                     send = _restarting(send, error)
                 call.responded = False
-        raise AssertionError("a route has targets")
+                waiting = following
+
+    async def _ask(
+        self, call: Call, request: LlmRequest, asked: list[Leg], waiting: list[Leg], send: Send, *, is_last: bool
+    ) -> None:
+        """Asks the first target that waits, and perhaps the second one beside it; both then count as asked."""
+        leg = waiting.pop(0)
+        asked.append(leg)
+        hedge_after_s = self._rules.hedge_after_s
+        if hedge_after_s is None or not waiting:
+            await leg.ask(call, request, send, is_last=is_last and not waiting)
+            return
+        beside = waiting[0]
+
+        def may() -> bool:
+            if self._budget is not None and not self._budget.spend():
+                return False
+            asked.append(waiting.pop(0))
+            self._events.hedging(call, leg, beside)
+            return True
+
+        async def first(call: Call, send: Send) -> None:
+            await leg.ask(call, request, send, is_last=False)
+
+        async def second(call: Call, send: Send) -> None:
+            await beside.ask(call, request, send, is_last=is_last and not waiting)
+
+        await hedge(call, send, first, second, after_s=hedge_after_s, may=may)
 
     def _order(self, call: Call) -> list[Leg]:
-        """Returns the targets in the order in which they are asked; where every breaker is open, all of them."""
-        legs = [leg for leg in self.legs if leg.breaker is None or leg.breaker.allows()] or list(self.legs)
-        session = call.request.session_id if self._sticky else ""
+        """Returns the targets in the order in which they are asked; where every breaker is open, all that can serve the request."""
+        able = [leg for leg in self.legs if not self._is_skipped(call, leg)] or list(self.legs)
+        legs = [leg for leg in able if leg.breaker is None or leg.breaker.allows()] or able
+        session = call.request.session_id if self._rules.sticky else ""
         return sorted(legs, key=lambda leg: self._rank(leg, _share(session, leg) if session else self._chance()))
 
-
-async def _ask(call: Call, leg: Leg, send: Send) -> None:
-    """Asks one target, when it is the call's turn."""
-    if leg.admission is None:
-        await _ask_now(call, leg, send)
-        return
-    left_s = call.deadline - asyncio.get_running_loop().time()
-    async with leg.admission.enter(None if left_s == math.inf else max(0.0, left_s)):
-        await _ask_now(call, leg, send)
+    def _is_skipped(self, call: Call, leg: Leg) -> bool:
+        word = obstacle(call.request, leg.facts())
+        if word:
+            self._events.skipping(call, leg, word)
+        return bool(word)
 
 
-async def _ask_now(call: Call, leg: Leg, send: Send) -> None:
-    if leg.provider:
-        call.provider, call.model = leg.provider, leg.model
-    call.first_token_s, call.total_s = leg.patience
-    call.refusals = call.attempt  # what former targets took is not of this one's budget
-    now = asyncio.get_running_loop().time
-    began = now()
-    leg.in_flight += 1
-    try:
-        with _watched(call, leg.breaker):
-            await leg.handler(call, send)
-    finally:
-        leg.in_flight -= 1
-    leg.measure(call.first_content_s or now() - began)
+def _others(call: Call, error: LlmError, asked: Sequence[Leg], waiting: list[Leg]) -> list[Leg]:
+    """Returns the targets that may be asked after an error; none when it is told."""
+    if call.responded and call.stream and not call.wants_restarts and not call.held:
+        return []
+    if error.reason == CONTEXT_TOO_LONG:
+        return _longer(asked, waiting)
+    return waiting if is_of_the_target(call, error) else []
 
 
-@contextmanager
-def _watched(call: Call, breaker: Breaker | None) -> Iterator[None]:
-    """Lets a breaker know how a call ends; what the caller did says nothing of the target."""
-    if breaker is None:
-        yield
-        return
-    ticket = breaker.began()
-    try:
-        yield
-    except LlmError as error:
-        (breaker.failed if _is_of_the_target(call, error) else breaker.let_go)(ticket)
-        raise
-    except BaseException:
-        breaker.let_go(ticket)
-        raise
-    breaker.succeeded(ticket)
+def _longer(asked: Iterable[Leg], waiting: Iterable[Leg]) -> list[Leg]:
+    """Returns the targets that are known to take longer prompts than all that were asked."""
+    taken = [leg.facts().context_tokens for leg in asked]
+    longest = max((tokens for tokens in taken if tokens is not None), default=None)
+    if longest is None:
+        return []
+    return [leg for leg in waiting if (leg.facts().context_tokens or 0) > longest]
 
 
-def _may_go_on(call: Call, error: LlmError) -> bool:
-    """Tells whether another target may be asked after an error."""
-    if asyncio.get_running_loop().time() >= call.deadline or not _is_of_the_target(call, error):
-        return False
-    return not call.responded or not call.stream or call.wants_restarts
+def _telling(first: LlmError | None, last: LlmError) -> LlmError:
+    """Returns the error that says the most: that a stand-in does not take the request must not hide why it had to stand in."""
+    return first if first is not None and last.reason == INVALID_REQUEST else last
 
 
-def _is_of_the_target(call: Call, error: LlmError) -> bool:
-    """Tells whether a failure is one that another target need not meet."""
-    if asyncio.get_running_loop().time() >= call.deadline:
-        return False
-    is_full = error.reason == RATE_LIMITED and "target" in error.metadata
-    return error.row.next or is_full or error.reason == MODEL_NOT_FOUND
+def _best(values: Iterable[Any]) -> Any:
+    """Returns the most that one of several can do; None when it is not known of each."""
+    known = list(values)
+    return None if None in known else max(known)
 
 
 def _restarting(send: Send, error: LlmError) -> Send:

@@ -5,11 +5,14 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import NamedTuple
 
 from loom_grpc.core.call import Call, Handler, Send
 from loom_grpc.core.errors import INVALID_REQUEST, MODEL_NOT_FOUND, PROVIDER_NOT_CONFIGURED, LlmError
-from loom_grpc.core.route import Chain, Leg
+from loom_grpc.core.leg import Leg
+from loom_grpc.core.model import UNKNOWN, Facts
+from loom_grpc.core.route import Chain
 
 _DEFAULT = ("", "default")
 _LONGEST_CHAIN = 8
@@ -23,6 +26,8 @@ class Target:
     default_model: str
     models: Collection[str] = ()
     """The models that the provider is known to list."""
+    facts: Callable[[str], Facts] = lambda _model: UNKNOWN
+    """Says what is known of a model."""
 
 
 class Rewrite(NamedTuple):
@@ -83,9 +88,10 @@ class Router:
         """Returns the target that a model name means, which is not rewritten; raises `LlmError`."""
         chain = self._chain(name)
         if chain is not None:
-            return Leg(name, chain)
+            return Leg(name, chain, facts=chain.facts)
         target, provider, model = self._target(*self._find("", name))
-        return Leg(f"{provider}/{model}", target.handler, provider=provider, model=model)
+        facts = partial(target.facts, model)
+        return Leg(f"{provider}/{model}", target.handler, provider=provider, model=model, facts=facts)
 
     def _chain(self, model: str) -> Chain | None:
         """Returns the route that a model name means, or None when it means a model."""

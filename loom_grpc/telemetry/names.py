@@ -177,6 +177,13 @@ REROUTES: Final = Metric(
     "Targets of routes that failed and are followed by another one, by the reason.",
     (LOOM_PROVIDER, REASON),
 )
+HEDGES: Final = Metric(
+    "loom.hedges",
+    "counter",
+    "{hedge}",
+    "Targets of routes that were silent, so that the next one was asked beside them.",
+    (LOOM_PROVIDER,),
+)
 ACCOUNT_CHANGES: Final = Metric(
     "loom.account.changes",
     "counter",
@@ -209,6 +216,7 @@ METRICS: Final = (
     RETRIES,
     FAILOVERS,
     REROUTES,
+    HEDGES,
     ACCOUNT_CHANGES,
     ACTIVE,
     OVERHEAD,

@@ -19,8 +19,8 @@ from loom_grpc.core.breaker import State as BreakerState
 from loom_grpc.core.call import Call, Handler, Send
 from loom_grpc.core.errors import LlmError
 from loom_grpc.core.health import Condition
+from loom_grpc.core.leg import Leg
 from loom_grpc.core.pool import Account
-from loom_grpc.core.route import Leg
 from loom_grpc.telemetry import content, names, redact
 from loom_grpc.telemetry.attempt import Attempt, error_type, server_of
 from loom_grpc.telemetry.log import REQUEST_ID, LibraryLines, frames, level_of, make_log
@@ -129,6 +129,16 @@ class Telemetry:
         self._metrics.add(names.REROUTES, (call.provider, error.name))
         fields = {"target": leg.name, "next": following.name, "attempt": call.attempt, "restarts": call.responded}
         self.log.warning("rerouting", **_about(call), **fields, **self._failure(error, call))
+
+    def hedging(self, call: Call, leg: Leg, beside: Leg) -> None:
+        """Tells that a target of a route is silent and the next one is asked beside it."""
+        self._metrics.add(names.HEDGES, (call.provider,))
+        fields = {"target": leg.name, "next": beside.name, "attempt": call.attempt}
+        self.log.info("hedging", **_about(call), **fields)
+
+    def skipping(self, call: Call, leg: Leg, obstacle: str) -> None:
+        """Tells that a target of a route is left out of a call that it is known not to be able to serve."""
+        self.log.debug("skipping", **_about(call), target=leg.name, obstacle=obstacle)
 
     def breaker_changed(self, target: str, breaker: Breaker, before: BreakerState) -> None:
         """Tells that a target of a route is left alone from now on, or no longer."""

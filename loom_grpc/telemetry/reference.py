@@ -113,6 +113,8 @@ in the code, without their messages, which may repeat anything.
 | `retrying` | warning | An attempt has failed and another follows: as `call_failed`, with `attempt` and `delay_s` |
 | `failing_over` | warning | An account has failed a call and the next one is asked: as `call_failed`, with `account` and `attempt` |
 | `rerouting` | warning | A target of a route failed and the next one is asked: as `call_failed`, with `target`, `next`, `restarts` |
+| `hedging` | info | A target of a route is silent and the next one is asked beside it: `target`, `next`, `attempt` |
+| `skipping` | debug | A target of a route cannot serve a call, as far as its model is known: `target`, `obstacle` |
 | `breaker` | info when it closes, else warning | A target of a route is left alone from now on, or no longer: `target`, `state`, `before` |
 | `account` | info when it is available, else warning | An account's condition changes: `status`, `before`, `cooling_s`, `last_error` |
 | `account_unusable` | warning | The store has an account that makes no sense |

@@ -57,10 +57,13 @@ def test_the_defaults_are_those_of_the_contract() -> None:
                 "total_s": None,
                 "max_calls": None,
                 "queue": 0,
+                "wait_s": 0,
                 "options": {},
             }
         ],
         "retry_budget": 0.2,
+        "hedge_after_s": None,
+        "hold_back": {"tokens": 0, "seconds": 1},
     }
     assert (config.log.prompts, config.telemetry.capture_content, config.telemetry.otlp_endpoint) == (False, False, "")
 

@@ -836,8 +836,8 @@ TARGET = "must be provider/model, the provider one of a, or a route or an alias"
             ["targets: have no weight but 0, so none would be chosen; give one of them more (file:7)"],
         ),
         (
-            "policy: cheapest\ntargets: [{model: a/x}]",
-            ["policy: must be 'fallback', 'weighted', 'latency' or 'least_busy' (file:5)"],
+            "policy: random\ntargets: [{model: a/x}]",
+            ["policy: must be 'fallback', 'weighted', 'latency', 'least_busy' or 'cheapest' (file:5)"],
         ),
         (
             "targets: [{model: a/x}]\nbreaker:\n  failure_rate: 1.5",

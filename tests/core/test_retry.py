@@ -142,6 +142,36 @@ async def test_a_wait_shorter_than_ours_does_not_hurry_us() -> None:
     assert await run(provider) == ([DONE], [0.5])
 
 
+LIMITED = LlmError(PROVIDER_RATE_LIMITED, "Slow.", retry_after=2.0)
+BUSY = LlmError(PROVIDER_UNAVAILABLE, "Busy.", retry_after=2.0)
+
+
+@pytest.mark.parametrize("error", [LIMITED, BUSY])
+@pytest.mark.parametrize(("wait_s", "asked"), [(0.0, [1]), (1.9, [1]), (2.0, [1, 2])])
+async def test_a_target_before_others_is_waited_for_as_long_as_the_route_grants(
+    error: LlmError, wait_s: float, asked: list[int]
+) -> None:
+    provider, call = Provider([error], [error]), new_call()
+    call.is_last, call.wait_s = False, wait_s
+
+    assert await failure(provider, call, RetryPolicy(max_attempts=2)) is error
+    assert provider.asked == asked
+
+
+@pytest.mark.parametrize(
+    ("error", "asked"),
+    [(DOWN, [1, 2]), (LlmError(PROVIDER_RATE_LIMITED, "Slow."), [1]), (LlmError(PROVIDER_TIMEOUT, "Late."), [1])],
+)
+async def test_only_an_unavailable_target_before_others_is_asked_again_when_it_names_no_time(
+    error: LlmError, asked: list[int]
+) -> None:
+    provider, call = Provider([error]), new_call()
+    call.is_last = False
+
+    assert await failure(provider, call, RetryPolicy(max_attempts=2)) is error
+    assert provider.asked == asked
+
+
 async def test_a_wait_longer_than_the_limit_ends_the_call_and_is_told() -> None:
     provider = Provider([LlmError(PROVIDER_RATE_LIMITED, "Slow.", retry_after=30.1)], [DONE])
 

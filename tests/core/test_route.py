@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import random
 from collections import Counter
+from decimal import Decimal
 from typing import Any
 
 import pytest
@@ -24,7 +25,9 @@ from loom_grpc.core.errors import (
     PROVIDER_UNAVAILABLE,
     LlmError,
 )
-from loom_grpc.core.route import Chain, Leg, Patience
+from loom_grpc.core.leg import Leg, Patience
+from loom_grpc.core.model import Facts, Prices
+from loom_grpc.core.route import Chain, Rules
 from loom_grpc.v1.error_pb2 import ErrorReason
 from loom_grpc.v1.llm_service_pb2 import (
     Completed,
@@ -52,6 +55,8 @@ class Place:
         self.requests: list[LlmRequest] = []
         self.last: list[bool] = []
         self.rerouted: list[tuple[str, LlmError, str]] = []
+        self.hedged: list[tuple[str, str]] = []
+        self.skipped: list[tuple[str, str]] = []
         self.sent: list[LlmEvent] = []
 
     def leg(self, name: str, **options: Any) -> Leg:
@@ -71,14 +76,24 @@ class Place:
                 raise error
             await send(LlmEvent(completed=Completed(response=LlmResponse(id=name))))
 
-        return Leg(name, handler, provider=f"p-{name}", model=f"m-{name}", **options)
+        breaker = options.pop("breaker", None)
+        leg = Leg(name, handler, provider=f"p-{name}", model=f"m-{name}", **options)
+        leg.breaker = breaker
+        return leg
 
     def chain(self, *legs: Leg, **options: Any) -> Chain:
-        def on_reroute(call: Call, leg: Leg, error: LlmError, following: Leg) -> None:
-            self.rerouted.append((leg.name, error, following.name))
+        options.setdefault("chance", random.Random(7).random)  # noqa: S311 - the same each time
+        rules: dict[str, Any] = {name: options.pop(name) for name in Rules._fields if name in options}
+        return Chain("route", legs, Rules(**rules), events=self, **options)
 
-        options = {"chance": random.Random(7).random, "on_reroute": on_reroute} | options  # noqa: S311 - the same each time
-        return Chain("route", legs, **options)
+    def rerouting(self, _call: Call, leg: Leg, error: LlmError, following: Leg) -> None:
+        self.rerouted.append((leg.name, error, following.name))
+
+    def hedging(self, _call: Call, leg: Leg, beside: Leg) -> None:
+        self.hedged.append((leg.name, beside.name))
+
+    def skipping(self, _call: Call, leg: Leg, obstacle: str) -> None:
+        self.skipped.append((leg.name, obstacle))
 
     async def send(self, event: LlmEvent) -> None:
         self.sent.append(event)
@@ -95,6 +110,12 @@ class Place:
 
 def new_call(*, stream: bool = True, session: str = "", metadata: dict[str, str] | None = None) -> Call:
     return Call(LlmRequest(model="route", session_id=session), stream, "r", metadata=metadata or {})
+
+
+def with_tools() -> Call:
+    call = new_call()
+    call.request.tools.add(name="t")
+    return call
 
 
 async def test_the_first_target_answers() -> None:
@@ -304,6 +325,72 @@ async def test_a_target_behind_an_open_breaker_is_left_out_unless_all_are() -> N
 
     assert left_out == ["a", "b", "a", "b", "b", "b"]
     assert at.asked == ["a"]
+
+
+def knows(facts: Facts) -> dict[str, Any]:
+    return {"facts": lambda: facts}
+
+
+async def test_a_target_that_is_known_not_to_be_able_to_serve_the_request_is_skipped() -> None:
+    at = Place()
+
+    await at.chain(at.leg("a", **knows(Facts(tools=False))), at.leg("b"))(with_tools(), at.send)
+
+    assert (at.asked, at.skipped) == (["b"], [("a", "tools")])
+
+
+async def test_where_no_target_is_known_to_be_able_all_are_asked() -> None:
+    at = Place()
+    at.fails["a"] = DOWN
+
+    await at.chain(at.leg("a", **knows(Facts(tools=False))), at.leg("b", **knows(Facts(tools=False))))(
+        with_tools(), at.send
+    )
+
+    assert at.asked == ["a", "b"]
+
+
+async def test_a_prompt_that_is_too_long_goes_on_to_a_target_that_takes_more() -> None:
+    at = Place()
+    at.fails["a"] = LlmError(CONTEXT_TOO_LONG, "Too long.")
+    sizes = {"a": 100, "b": 100, "c": None, "d": 200}
+
+    await at.chain(*(at.leg(name, **knows(Facts(context_tokens=size))) for name, size in sizes.items()))(
+        new_call(), at.send
+    )
+
+    assert (at.asked, at.rerouted) == (["a", "d"], [("a", at.fails["a"], "d")])
+
+
+async def test_a_stand_in_that_refuses_the_request_does_not_hide_why_it_was_asked() -> None:
+    at = Place()
+    at.fails = {"a": DOWN, "b": LlmError(INVALID_REQUEST, "No prefill here.")}
+
+    assert await at.fail(at.chain(at.leg("a"), at.leg("b")), new_call()) is DOWN
+    assert at.asked == ["a", "b"]
+
+
+async def test_the_cheapest_target_is_asked_and_one_without_a_price_last() -> None:
+    at = Place()
+    prices = {"a": None, "b": Prices(Decimal(3), Decimal(15)), "c": Prices(Decimal("3.1"), Decimal(14))}
+    legs = [at.leg(name, **knows(Facts(prices=price))) for name, price in prices.items()]
+
+    chain = at.chain(*legs, policy="cheapest")
+    for cheapest in ("c", "b"):
+        at.fails[cheapest] = DOWN
+    await chain(new_call(), at.send)
+
+    assert at.asked == ["c", "b", "a"]
+
+
+async def test_a_route_can_do_what_is_known_of_all_its_targets() -> None:
+    at = Place()
+    small = Facts(context_tokens=10, tools=False, images=False, audio=True)
+    large = Facts(context_tokens=20, tools=True, images=None, audio=True)
+
+    chain = at.chain(at.leg("a", **knows(small)), at.leg("b", **knows(large)))
+
+    assert chain.facts() == Facts(context_tokens=20, tools=True, audio=True)
 
 
 async def test_a_route_may_be_a_target_of_another() -> None:

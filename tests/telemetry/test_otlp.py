@@ -252,6 +252,7 @@ async def test_metrics_are_cumulative_with_units_and_bounds() -> None:
             telemetry.failing_over(call(), account(), LlmError(PROVIDER_RATE_LIMITED, "Wait."))
             telemetry.account_changed(account(), Condition.OFF)
             telemetry.rerouting(call(), leg("a"), LlmError(PROVIDER_RATE_LIMITED, "Wait."), leg("b"))
+            telemetry.hedging(call(), leg("a"), leg("b"))
             telemetry.finished(call(), None, 0.1, "grpc")
 
         metrics = receiver.latest_metrics()
