@@ -480,7 +480,7 @@ class LogConfig(Section):
 
 
 class CompatConfig(Section):
-    """Where Loom's endpoints do as Loom does although something else is more useful."""
+    """How faithful endpoints are to the APIs that they stand in for."""
 
     loom_rate_limit_status: Annotated[Literal[429, 503], Number] = Field(
         default=429, description="The HTTP status of a rate limit on Loom's endpoints; Loom itself sends 503."
@@ -488,6 +488,11 @@ class CompatConfig(Section):
     empty_arguments: Literal["object", "null"] = Field(
         default="object",
         description="What a tool call without arguments carries on Loom's endpoints: `{}` or, as Loom does, `null`.",
+    )
+    untold: Literal["refuse", "drop"] = Field(
+        default="refuse",
+        description="What becomes of a field of another API that the provider's has no word for: the call is refused, or the field is left "
+        "out and named in the header `Loom-Dropped`.",
     )
 
 
@@ -538,7 +543,7 @@ class Config(Section):
     )
     telemetry: TelemetryConfig = Field(default_factory=TelemetryConfig, description="Spans and metrics.")
     log: LogConfig = Field(default_factory=LogConfig, description="The log.")
-    compat: CompatConfig = Field(default_factory=CompatConfig, description="Faithfulness to Loom.")
+    compat: CompatConfig = Field(default_factory=CompatConfig, description="Faithfulness to other APIs.")
 
 
 def check_exposure(config: Config) -> None:

@@ -7,6 +7,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 
 from loom_grpc.core.budget import RetryBudget
+from loom_grpc.core.native import Native
 from loom_grpc.v1.llm_service_pb2 import LlmEvent, LlmRequest, LlmResponse
 
 Send = Callable[[LlmEvent], Awaitable[object]]
@@ -28,6 +29,10 @@ class Call:
     deadline: float = math.inf
     """When the caller stops waiting."""
     metadata: Mapping[str, str] = field(default_factory=dict)
+    native: Native | None = None
+    """The request in the dialect of the API by which it came; None for callers of our own contract."""
+    dropped: list[str] = field(default_factory=list)
+    """The fields of the request that the provider was not told, because its dialect has no words for them."""
     provider: str = ""
     model: str = ""
     tenant: str = ""

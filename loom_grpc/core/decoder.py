@@ -35,6 +35,9 @@ class Decoder(ABC):
         self._framer = framer
         self._loads: Callable[[bytes], Any] = orjson.loads if all_text else exact.loads
         self._fed = False
+        self.keeps_native = False
+        """Whether the events carry what the provider wrote (`LlmEvent.native_json`)."""
+        self._kept: list[LlmEvent] = []
 
     @abstractmethod
     def read(self, name: bytes, value: dict[str, Any]) -> None:
@@ -82,6 +85,7 @@ class Decoder(ABC):
             value = self._try_loads(frame.data)
             if isinstance(value, dict):
                 self.read(frame.name, value)
+                self._keep(frame)
             else:
                 self.torn = frame.data
         if not self.ended and self._framer.stray:
@@ -100,13 +104,25 @@ class Decoder(ABC):
         if not isinstance(value, dict):
             raise TypeError(type(value).__name__)
         self.read(frame.name, value)
+        self._keep(frame)
+
+    def _keep(self, frame: Frame) -> None:
+        """Puts what the provider wrote beside what it means."""
+        if self.keeps_native:
+            events = self.answer.take() or [LlmEvent()]
+            events[0].native_json = frame.data
+            self._kept += events
+
+    def _take(self) -> list[LlmEvent]:
+        kept, self._kept = self._kept, []
+        return kept + self.answer.take()
 
     def _guard(self, step: Any, argument: object) -> list[LlmEvent]:
         if self.ended or self.failure is not None:
             return []
         try:
             step(argument)
-            return self.answer.take()
+            return self._take()
         except LlmError as error:
             return self._fail(error)
         except _SHAPE_ERRORS as error:
@@ -118,7 +134,7 @@ class Decoder(ABC):
         self.failure = error
         try:
             error.partial = self.answer.partial()
-            return self.answer.take()
+            return self._take()
         except _SHAPE_ERRORS:
             return []
 

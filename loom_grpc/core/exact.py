@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from decimal import Decimal
 from typing import Any, Final
 
 import orjson
@@ -36,7 +37,7 @@ def loads(data: bytes) -> Any:
 
 
 def dumps(value: object) -> str:
-    """Writes JSON, long numbers as they were read. Raises TypeError for what is nested too deeply."""
+    """Writes JSON, long numbers and decimals as they were read. Raises TypeError for what is nested too deeply."""
     return orjson.dumps(value, default=_verbatim).decode()
 
 
@@ -51,4 +52,6 @@ def _decimal(text: str) -> object:
 def _verbatim(value: object) -> orjson.Fragment:
     if isinstance(value, _Number):
         return orjson.Fragment(value.text)
+    if isinstance(value, Decimal):
+        return orjson.Fragment(str(value))
     raise TypeError(type(value).__name__)

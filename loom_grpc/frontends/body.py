@@ -11,6 +11,8 @@ from typing import Any, Final, TypeVar
 
 import orjson
 
+from loom_grpc.core.exact import dumps
+
 T = TypeVar("T")
 
 _LONG_NUMBER: Final = re.compile(rb"[0-9][0-9.]{15}")
@@ -18,12 +20,13 @@ _LONG_NUMBER: Final = re.compile(rb"[0-9][0-9.]{15}")
 
 
 class HttpError(Exception):
-    """A request that is turned away by its HTTP status, before it is a call."""
+    """A request that is turned away by its HTTP status, before it is a call; `field` is what is wrong with it, by path."""
 
-    def __init__(self, status: int, message: str) -> None:
+    def __init__(self, status: int, message: str, field: str = "") -> None:
         super().__init__(message)
         self.status = status
         self.message = message
+        self.field = field
 
 
 def read_json(body: bytes) -> Any:
@@ -44,7 +47,7 @@ def read_json(body: bytes) -> Any:
 
 def json_text(value: object) -> str:
     """Writes a value of `read_json` as JSON text. Raises `TypeError` when it is nested more deeply than 254 levels."""
-    return orjson.dumps(value, default=_fragment).decode()
+    return dumps(value)
 
 
 class Fields:
@@ -54,9 +57,21 @@ class Fields:
 
     def __init__(self, value: object, at: str = "") -> None:
         if not isinstance(value, dict):
-            raise HttpError(422, f"{at}: must be an object." if at else "The body must be a JSON object.")
+            raise HttpError(422, f"{at}: must be an object." if at else "The body must be a JSON object.", at)
         self._value = value
         self._at = at
+
+    def keys(self) -> list[str]:
+        """Returns the names of the fields that are there."""
+        return [key for key, value in self._value.items() if value is not None]
+
+    def at(self, key: str) -> str:
+        """Returns where a field is, by path."""
+        return self._path(key)
+
+    def value(self, key: str) -> Any:
+        """Returns a field as it is; None when it is missing."""
+        return self._value.get(key)
 
     def has(self, *keys: str) -> bool:
         """Tells whether one of the fields is there."""
@@ -69,7 +84,7 @@ class Fields:
 
     def wrong(self, key: str, what: str) -> HttpError:
         """Makes the error that says what is wrong with a field."""
-        return HttpError(422, f"{self._path(key)}: {what}.")
+        return HttpError(422, f"{self._path(key)}: {what}.", self._path(key))
 
     def text(self, key: str) -> str:
         """Returns a string; a missing one is empty."""
@@ -166,12 +181,6 @@ class Fields:
 def _integer(text: str) -> int | Decimal:
     value = int(text)
     return value if -(2**63) <= value < 2**64 else Decimal(text)
-
-
-def _fragment(value: object) -> orjson.Fragment:
-    if isinstance(value, Decimal):
-        return orjson.Fragment(str(value))
-    raise TypeError(type(value).__name__)
 
 
 def _why(body: bytes, error: orjson.JSONDecodeError) -> str:

@@ -21,11 +21,12 @@ from loom_grpc.core.errors import (
 )
 from loom_grpc.core.events import Answer
 from loom_grpc.core.exact import dumps
+from loom_grpc.core.native import Native
 from loom_grpc.core.request import merge, options
 from loom_grpc.core.sse import BodyFramer, SseFramer
 from loom_grpc.providers.anthropic_request import NAME, add_settings, prompt_body
 from loom_grpc.providers.classify import Reason, by_status, json_object, provider_error
-from loom_grpc.providers.dialect import HttpRequest, framer_of, read_count, read_models
+from loom_grpc.providers.dialect import HttpRequest, framer_of, native_body, read_count, read_models
 from loom_grpc.providers.wait import NO_HEADERS, wait_of
 from loom_grpc.v1.llm_service_pb2 import (
     STOP_REASON_CONTENT_FILTER,
@@ -104,6 +105,12 @@ class Anthropic:
         merge(body, options(call.request))
         return self._request("/v1/messages", body)
 
+    def encode_native(self, call: Call, native: Native) -> HttpRequest | None:
+        """Takes Messages as they are, with the version and the betas that the caller names."""
+        if native.dialect != NAME:
+            return None
+        return self._request("/v1/messages", {**native_body(call, native), "model": call.model}, native.headers)
+
     def decoder(self, call: Call, media_type: str) -> Decoder:
         """Reads server-sent events, or a whole message from JSON."""
         answer, framer = Answer(call, NAME, read_usage), framer_of(call, media_type)
@@ -133,8 +140,8 @@ class Anthropic:
         """Reads the list of models."""
         return read_models(json_object(body).get("data"), "display_name")
 
-    def _request(self, path: str, body: dict[str, Any]) -> HttpRequest:
-        return HttpRequest("POST", path, orjson.dumps(body), {"anthropic-version": VERSION})
+    def _request(self, path: str, body: dict[str, Any], headers: Mapping[str, str] = NO_HEADERS) -> HttpRequest:
+        return HttpRequest("POST", path, dumps(body).encode(), {"anthropic-version": VERSION, **headers})
 
 
 def read_usage(usage: dict[str, Any]) -> Usage:

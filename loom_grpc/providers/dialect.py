@@ -8,6 +8,8 @@ from typing import Any, NamedTuple, Protocol
 from loom_grpc.core.call import Call
 from loom_grpc.core.decoder import Decoder
 from loom_grpc.core.errors import PROVIDER_BAD_RESPONSE, LlmError
+from loom_grpc.core.native import Native
+from loom_grpc.core.request import merge, options
 from loom_grpc.core.sse import BodyFramer, SseFramer
 from loom_grpc.providers.classify import provider_error
 from loom_grpc.v1.llm_service_pb2 import Model
@@ -34,6 +36,9 @@ class Dialect(Protocol):
     def encode(self, call: Call) -> HttpRequest:
         """Writes a request for `call.model`, for a stream when `call.stream`."""
 
+    def encode_native(self, call: Call, native: Native) -> HttpRequest | None:
+        """Writes a request for `call.model` in the words in which it came; None where the dialect is another one."""
+
     def decoder(self, call: Call, media_type: str) -> Decoder:
         """Makes the reader of one answer; `media_type` is the answer's, without parameters and in lower case."""
 
@@ -51,6 +56,13 @@ class Dialect(Protocol):
 
     def decode_models(self, body: bytes) -> list[Model]:
         """Reads the provider's models, without `provider`; raises `LlmError` (PROVIDER_BAD_RESPONSE)."""
+
+
+def native_body(call: Call, native: Native) -> dict[str, Any]:
+    """Returns the body of a request that is sent in its own words, completed by the options of the configuration."""
+    body = options(call.request)
+    merge(body, dict(native.body), keep_null=True)
+    return body
 
 
 def framer_of(call: Call, media_type: str) -> BodyFramer | SseFramer:

@@ -14,10 +14,11 @@ from loom_grpc.core.decoder import Decoder
 from loom_grpc.core.errors import PROVIDER_BAD_RESPONSE, LlmError
 from loom_grpc.core.events import Answer
 from loom_grpc.core.exact import dumps
+from loom_grpc.core.native import Native
 from loom_grpc.core.sse import JsonFramer, SseFramer
 from loom_grpc.providers import gemini_arguments
 from loom_grpc.providers.classify import json_object, provider_error
-from loom_grpc.providers.dialect import HttpRequest, read_count
+from loom_grpc.providers.dialect import HttpRequest, native_body, read_count
 from loom_grpc.providers.gemini_error import http_error, rpc_error
 from loom_grpc.providers.gemini_request import NAME, write_body
 from loom_grpc.v1.llm_service_pb2 import (
@@ -66,9 +67,15 @@ class Gemini:
 
     def encode(self, call: Call) -> HttpRequest:
         """Writes a request for generateContent; a stream is asked for as server-sent events."""
-        verb = "streamGenerateContent?alt=sse" if call.stream else "generateContent"
         body = write_body(call.request, call.model, ids=True)
-        return HttpRequest("POST", f"{_path(call.model)}:{verb}", orjson.dumps(body))
+        return HttpRequest("POST", f"{_path(call.model)}:{verb(call)}", orjson.dumps(body))
+
+    def encode_native(self, call: Call, native: Native) -> HttpRequest | None:
+        """Takes a request for generateContent as it is."""
+        if native.dialect != NAME:
+            return None
+        body = dumps(native_body(call, native)).encode()
+        return HttpRequest("POST", f"{_path(call.model)}:{verb(call)}", body, native.headers)
 
     def decoder(self, call: Call, media_type: str) -> Decoder:
         """Reads server-sent events, an array, or one object."""
@@ -99,6 +106,11 @@ class Gemini:
         if not isinstance(rows, list):
             raise provider_error(PROVIDER_BAD_RESPONSE)
         return list(_models(rows))
+
+
+def verb(call: Call) -> str:
+    """Returns the method that answers a call; a stream is asked for as server-sent events."""
+    return "streamGenerateContent?alt=sse" if call.stream else "generateContent"
 
 
 def content_decoder(call: Call, media_type: str) -> Decoder:

@@ -21,6 +21,7 @@ from loom_grpc.core.errors import (
 )
 from loom_grpc.core.events import Answer
 from loom_grpc.core.exact import dumps
+from loom_grpc.core.native import Native
 from loom_grpc.core.request import arguments, merge, options, parts_of, plays_back, raw_object
 from loom_grpc.core.sse import JsonFramer
 from loom_grpc.providers.classify import by_status, json_object, provider_error
@@ -105,6 +106,10 @@ class Ollama:
             body["think"] = _think(call.request.reasoning)
         merge(body, options(call.request))
         return HttpRequest("POST", "/api/chat", orjson.dumps(body))
+
+    def encode_native(self, call: Call, native: Native) -> HttpRequest | None:
+        """Speaks a dialect that no front end has."""
+        return None
 
     def decoder(self, call: Call, media_type: str) -> Decoder:
         """Reads a line after the other; a whole answer is one line that is `done`."""

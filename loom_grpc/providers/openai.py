@@ -14,10 +14,11 @@ from loom_grpc.core.decoder import Decoder
 from loom_grpc.core.errors import PROVIDER_BAD_RESPONSE, PROVIDER_UNAVAILABLE, LlmError
 from loom_grpc.core.events import Answer
 from loom_grpc.core.exact import dumps
+from loom_grpc.core.native import Native
 from loom_grpc.core.request import merge, options
 from loom_grpc.core.sse import BodyFramer, SseFramer
 from loom_grpc.providers.classify import json_object, json_value, provider_error
-from loom_grpc.providers.dialect import HttpRequest, framer_of, read_models
+from loom_grpc.providers.dialect import HttpRequest, framer_of, native_body, read_models
 from loom_grpc.providers.openai_error import classify
 from loom_grpc.providers.openai_request import chat_body
 from loom_grpc.v1.llm_service_pb2 import (
@@ -93,6 +94,18 @@ class OpenAI:
             body["stream_options"] = {"include_usage": True}
         merge(body, options(call.request))
         return HttpRequest("POST", host.path, orjson.dumps(body), self._headers)
+
+    def encode_native(self, call: Call, native: Native) -> HttpRequest | None:
+        """Takes Chat Completions as they are; a stream is asked to end with its usage, whatever the caller wants."""
+        if native.dialect != NAME:
+            return None
+        body = {**native_body(call, native), "model": call.model}
+        limit = self._host.max_tokens_field
+        if limit == "max_tokens" and body.get("max_completion_tokens") is not None:
+            body[limit] = body.pop("max_completion_tokens")
+        if call.stream:
+            body["stream_options"] = {**(body.get("stream_options") or {}), "include_usage": True}
+        return HttpRequest("POST", self._host.path, dumps(body).encode(), {**self._headers, **native.headers})
 
     def decoder(self, call: Call, media_type: str) -> Decoder:
         """Reads server-sent events, or a whole completion from JSON."""

@@ -13,7 +13,13 @@ from typing import Any, Final, Protocol, Self, TypeVar
 
 from loom_grpc.core.call import Call, Send
 from loom_grpc.core.decoder import Decoder
-from loom_grpc.core.errors import PROVIDER_AUTH_FAILED, PROVIDER_BAD_RESPONSE, PROVIDER_TIMEOUT, LlmError
+from loom_grpc.core.errors import (
+    INVALID_REQUEST,
+    PROVIDER_AUTH_FAILED,
+    PROVIDER_BAD_RESPONSE,
+    PROVIDER_TIMEOUT,
+    LlmError,
+)
 from loom_grpc.core.request import with_defaults
 from loom_grpc.providers._http import Response, Transport
 from loom_grpc.providers.dialect import Dialect, HttpRequest
@@ -89,12 +95,15 @@ class Upstream:
         """Asks once and sends every event of the answer; raises `LlmError`; cancelling closes the connection."""
         if self._options:
             call.request = with_defaults(call.request, self._options)
-        request = self.dialect.encode(call)
+        native = self.dialect.encode_native(call, call.native) if call.native is not None else None
+        request = native or self._encode(call)
         async with _Watch(call, self._limits) as watch:
             response = await self._open(request, watch)
             finished = False
             try:
-                await self._relay(call, response, send, watch)
+                decoder = self.dialect.decoder(call, _media_type(response.headers))
+                decoder.keeps_native = native is not None
+                await self._relay(call, decoder, response, send, watch)
                 finished = True
             finally:
                 response.close(finished)
@@ -139,8 +148,15 @@ class Upstream:
             response.close(finished=False)
         return self.dialect.error(response.status, response.headers, body)
 
-    async def _relay(self, call: Call, response: Response, send: Send, watch: _Watch) -> None:
-        decoder = self.dialect.decoder(call, _media_type(response.headers))
+    def _encode(self, call: Call) -> HttpRequest:
+        """Writes the request in the provider's dialect; raises `LlmError` for what that has no words for."""
+        if call.native is not None and call.native.untold:
+            if not call.native.drops:
+                raise _unsayable(call.native.untold[0], call.provider)
+            call.dropped = list(call.native.untold)
+        return self.dialect.encode(call)
+
+    async def _relay(self, call: Call, decoder: Decoder, response: Response, send: Send, watch: _Watch) -> None:
         while not decoder.ended:
             events = await _next_events(decoder, response, watch)
             if events:
@@ -160,6 +176,11 @@ class Upstream:
                 return await _read_whole(response, watch)
             finally:
                 response.close(finished=False)
+
+
+def _unsayable(name: str, provider: str) -> LlmError:
+    message = f"{name}: {provider} has no such field; leave it out, or ask the operator to set compat.untold: drop."
+    return LlmError(INVALID_REQUEST, message, field=name)
 
 
 def _is_refusal(error: LlmError) -> bool:

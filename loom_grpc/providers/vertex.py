@@ -7,17 +7,18 @@ from collections.abc import Mapping
 from typing import Any, Final
 from urllib.parse import quote
 
-import orjson
-
 from loom_grpc.core.call import Call
 from loom_grpc.core.decoder import Decoder
 from loom_grpc.core.errors import INVALID_REQUEST, LlmError
+from loom_grpc.core.exact import dumps
+from loom_grpc.core.native import Native
 from loom_grpc.providers.anthropic import Anthropic
 from loom_grpc.providers.classify import json_object
-from loom_grpc.providers.dialect import HttpRequest, read_count
-from loom_grpc.providers.gemini import content_decoder
+from loom_grpc.providers.dialect import HttpRequest, native_body, read_count
+from loom_grpc.providers.gemini import content_decoder, verb
 from loom_grpc.providers.gemini_error import http_error
 from loom_grpc.providers.gemini_request import NAME, write_body
+from loom_grpc.providers.wait import NO_HEADERS
 from loom_grpc.v1.llm_service_pb2 import Model
 
 ANTHROPIC_VERSION: Final = "vertex-2023-10-16"
@@ -52,8 +53,16 @@ class Vertex:
             return self._claude.encode(call)
         # This version of the API knows no ids of calls.
         body = write_body(call.request, model, ids=False)
-        verb = "streamGenerateContent?alt=sse" if call.stream else "generateContent"
-        return self._request(publisher, model, verb, body)
+        return self._request(publisher, model, verb(call), body)
+
+    def encode_native(self, call: Call, native: Native) -> HttpRequest | None:
+        """Takes a request as it is, in the dialect of the model's publisher."""
+        publisher, model = publisher_and_model(call.model)
+        if publisher == "anthropic":
+            return self._claude.encode_native(call, native)
+        return (
+            None if native.dialect != NAME else self._request(publisher, model, verb(call), native_body(call, native))
+        )
 
     def decoder(self, call: Call, media_type: str) -> Decoder:
         """Reads what the model's own dialect says."""
@@ -88,9 +97,9 @@ class Vertex:
         """Reads nothing, as nothing is asked for."""
         return []
 
-    def _request(self, publisher: str, model: str, verb: str, body: dict[str, Any]) -> HttpRequest:
-        path = f"{self._publishers}/{publisher}/models/{quote(model, safe='@')}:{verb}"
-        return HttpRequest("POST", path, orjson.dumps(body))
+    def _request(self, publisher: str, model: str, method: str, body: dict[str, Any]) -> HttpRequest:
+        path = f"{self._publishers}/{publisher}/models/{quote(model, safe='@')}:{method}"
+        return HttpRequest("POST", path, dumps(body).encode())
 
 
 class Claude(Anthropic):
@@ -99,14 +108,15 @@ class Claude(Anthropic):
     def __init__(self, models: str) -> None:
         self._models = models
 
-    def _request(self, path: str, body: dict[str, Any]) -> HttpRequest:
+    def _request(self, path: str, body: dict[str, Any], headers: Mapping[str, str] = NO_HEADERS) -> HttpRequest:
+        betas = {name: value for name, value in headers.items() if name != "anthropic-version"}
         model = publisher_and_model(str(body.pop("model", "")))[1]
         body.setdefault("anthropic_version", ANTHROPIC_VERSION)
         if path == "/v1/messages":
-            verb = "streamRawPredict" if body.get("stream") else "rawPredict"
-            return HttpRequest("POST", f"{self._models}/{quote(model, safe='@')}:{verb}", orjson.dumps(body))
+            method = "streamRawPredict" if body.get("stream") else "rawPredict"
+            return HttpRequest("POST", f"{self._models}/{quote(model, safe='@')}:{method}", dumps(body).encode(), betas)
         body["model"] = model
-        return HttpRequest("POST", f"{self._models}/count-tokens:rawPredict", orjson.dumps(body))
+        return HttpRequest("POST", f"{self._models}/count-tokens:rawPredict", dumps(body).encode(), betas)
 
 
 def publisher_and_model(model: str) -> tuple[str, str]:

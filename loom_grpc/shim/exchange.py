@@ -46,6 +46,10 @@ class Exchange:
         value: bytes = self._headers.get(name, b"")
         return value.decode("latin-1")
 
+    def headers(self) -> dict[str, str]:
+        """Returns all headers of the request."""
+        return {name.decode("latin-1"): value.decode("latin-1") for name, value in self._headers.items()}
+
     def words(self, name: bytes) -> set[str]:
         """Returns the words of a header that is a list, in lower case."""
         text = self.header(name).lower()

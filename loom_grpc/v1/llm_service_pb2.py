@@ -28,7 +28,7 @@ from loom_grpc.v1 import message_pb2 as loom__grpc_dot_v1_dot_message__pb2
 from loom_grpc.v1 import usage_pb2 as loom__grpc_dot_v1_dot_usage__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1eloom_grpc/v1/llm_service.proto\x12\x0cloom_grpc.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x18loom_grpc/v1/error.proto\x1a\x1aloom_grpc/v1/message.proto\x1a\x18loom_grpc/v1/usage.proto\"\xe5\x04\n\nLlmRequest\x12\x10\n\x08provider\x18\x01 \x01(\t\x12\r\n\x05model\x18\x02 \x01(\t\x12\'\n\x08messages\x18\x03 \x03(\x0b\x32\x15.loom_grpc.v1.Message\x12+\n\x05tools\x18\x04 \x03(\x0b\x32\x1c.loom_grpc.v1.ToolDefinition\x12\x17\n\nmax_tokens\x18\x05 \x01(\x05H\x00\x88\x01\x01\x12\x18\n\x0btemperature\x18\x06 \x01(\x01H\x01\x88\x01\x01\x12\x12\n\x05top_p\x18\x07 \x01(\x01H\x02\x88\x01\x01\x12\x12\n\x05top_k\x18\x08 \x01(\x05H\x03\x88\x01\x01\x12\x11\n\x04seed\x18\t \x01(\x03H\x04\x88\x01\x01\x12\x0c\n\x04stop\x18\n \x03(\t\x12-\n\x0btool_choice\x18\x0b \x01(\x0b\x32\x18.loom_grpc.v1.ToolChoice\x12\x35\n\x0fresponse_format\x18\x0c \x01(\x0b\x32\x1c.loom_grpc.v1.ResponseFormat\x12*\n\treasoning\x18\r \x01(\x0b\x32\x17.loom_grpc.v1.Reasoning\x12\x12\n\nsession_id\x18\x0e \x01(\t\x12\x34\n\x06labels\x18\x0f \x03(\x0b\x32$.loom_grpc.v1.LlmRequest.LabelsEntry\x12\x1d\n\x15provider_options_json\x18\x10 \x01(\t\x1a-\n\x0bLabelsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\x42\r\n\x0b_max_tokensB\x0e\n\x0c_temperatureB\x08\n\x06_top_pB\x08\n\x06_top_kB\x07\n\x05_seed\"\x9a\x02\n\x0bLlmResponse\x12&\n\x07message\x18\x01 \x01(\x0b\x32\x15.loom_grpc.v1.Message\x12*\n\ntool_calls\x18\x02 \x03(\x0b\x32\x16.loom_grpc.v1.ToolCall\x12\"\n\x05usage\x18\x03 \x01(\x0b\x32\x13.loom_grpc.v1.Usage\x12\x15\n\rfinish_reason\x18\x04 \x01(\t\x12-\n\x0bstop_reason\x18\x05 \x01(\x0e\x32\x18.loom_grpc.v1.StopReason\x12\n\n\x02id\x18\x06 \x01(\t\x12\x10\n\x08provider\x18\x07 \x01(\t\x12\r\n\x05model\x18\x08 \x01(\t\x12 \n\x04\x63ost\x18\t \x01(\x0b\x32\x12.loom_grpc.v1.Cost\"\xb4\x03\n\x08LlmEvent\x12(\n\x07started\x18\x01 \x01(\x0b\x32\x15.loom_grpc.v1.StartedH\x00\x12-\n\ntext_delta\x18\x02 \x01(\x0b\x32\x17.loom_grpc.v1.TextDeltaH\x00\x12\x35\n\x0ethinking_delta\x18\x03 \x01(\x0b\x32\x1b.loom_grpc.v1.ThinkingDeltaH\x00\x12\x36\n\x0ftool_call_delta\x18\x04 \x01(\x0b\x32\x1b.loom_grpc.v1.ToolCallDeltaH\x00\x12\"\n\x04part\x18\x05 \x01(\x0b\x32\x12.loom_grpc.v1.PartH\x00\x12\x31\n\x0cserver_query\x18\x06 \x01(\x0b\x32\x19.loom_grpc.v1.ServerQueryH\x00\x12,\n\trestarted\x18\x07 \x01(\x0b\x32\x17.loom_grpc.v1.RestartedH\x00\x12,\n\tcompleted\x18\x08 \x01(\x0b\x32\x17.loom_grpc.v1.CompletedH\x00\x12$\n\x05\x65rror\x18\t \x01(\x0b\x32\x13.loom_grpc.v1.ErrorH\x00\x42\x07\n\x05\x65vent\"G\n\x07Started\x12\n\n\x02id\x18\x01 \x01(\t\x12\x10\n\x08provider\x18\x02 \x01(\t\x12\r\n\x05model\x18\x03 \x01(\t\x12\x0f\n\x07\x61ttempt\x18\x04 \x01(\x05\"\x1c\n\tTextDelta\x12\x0f\n\x07\x63ontent\x18\x01 \x01(\t\" \n\rThinkingDelta\x12\x0f\n\x07\x63ontent\x18\x01 \x01(\t\"^\n\rToolCallDelta\x12\x0f\n\x07\x63\x61ll_id\x18\x01 \x01(\t\x12\x11\n\ttool_name\x18\x02 \x01(\t\x12\x1a\n\x12\x61rguments_fragment\x18\x03 \x01(\t\x12\r\n\x05index\x18\x04 \x01(\x05\"j\n\x0bServerQuery\x12\n\n\x02id\x18\x01 \x01(\t\x12\x11\n\tkind_json\x18\x02 \x01(\t\x12\x0f\n\x07sent_at\x18\x03 \x01(\t\x12\x14\n\x0ctimeout_secs\x18\x04 \x01(\x05\x12\x15\n\rmetadata_json\x18\x05 \x01(\t\"\x8c\x01\n\tRestarted\x12\x0f\n\x07\x61ttempt\x18\x01 \x01(\x05\x12\x10\n\x08provider\x18\x02 \x01(\t\x12\r\n\x05model\x18\x03 \x01(\t\x12)\n\x06reason\x18\x04 \x01(\x0e\x32\x19.loom_grpc.v1.ErrorReason\x12\"\n\x05usage\x18\x05 \x01(\x0b\x32\x13.loom_grpc.v1.Usage\"8\n\tCompleted\x12+\n\x08response\x18\x01 \x01(\x0b\x32\x19.loom_grpc.v1.LlmResponse\"\x9f\x01\n\x05\x45rror\x12)\n\x06reason\x18\x01 \x01(\x0e\x32\x19.loom_grpc.v1.ErrorReason\x12\x0f\n\x07message\x18\x02 \x01(\t\x12.\n\x0bretry_after\x18\x03 \x01(\x0b\x32\x19.google.protobuf.Duration\x12*\n\x07partial\x18\x04 \x01(\x0b\x32\x19.loom_grpc.v1.LlmResponse\"L\n\x11ListModelsRequest\x12\x10\n\x08provider\x18\x01 \x01(\t\x12\x11\n\tpage_size\x18\x02 \x01(\x05\x12\x12\n\npage_token\x18\x03 \x01(\t\"R\n\x12ListModelsResponse\x12#\n\x06models\x18\x01 \x03(\x0b\x32\x13.loom_grpc.v1.Model\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"\xef\x01\n\x05Model\x12\x10\n\x08provider\x18\x01 \x01(\t\x12\n\n\x02id\x18\x02 \x01(\t\x12\x14\n\x0c\x64isplay_name\x18\x03 \x01(\t\x12\x12\n\nis_default\x18\x04 \x01(\x08\x12\x0f\n\x07targets\x18\x05 \x03(\t\x12\x16\n\x0e\x63ontext_tokens\x18\x06 \x01(\x03\x12\x19\n\x11max_output_tokens\x18\x07 \x01(\x03\x12/\n\tabilities\x18\x08 \x01(\x0b\x32\x1c.loom_grpc.v1.ModelAbilities\x12)\n\x06prices\x18\t \x01(\x0b\x32\x19.loom_grpc.v1.ModelPrices\"\x84\x02\n\x0eModelAbilities\x12\x12\n\x05tools\x18\x01 \x01(\x08H\x00\x88\x01\x01\x12\x13\n\x06images\x18\x02 \x01(\x08H\x01\x88\x01\x01\x12\x16\n\tdocuments\x18\x03 \x01(\x08H\x02\x88\x01\x01\x12\x12\n\x05\x61udio\x18\x04 \x01(\x08H\x03\x88\x01\x01\x12\x16\n\treasoning\x18\x05 \x01(\x08H\x04\x88\x01\x01\x12\x18\n\x0bjson_schema\x18\x06 \x01(\x08H\x05\x88\x01\x01\x12\x14\n\x07prefill\x18\x07 \x01(\x08H\x06\x88\x01\x01\x42\x08\n\x06_toolsB\t\n\x07_imagesB\x0c\n\n_documentsB\x08\n\x06_audioB\x0c\n\n_reasoningB\x0e\n\x0c_json_schemaB\n\n\x08_prefill\"\xb9\x01\n\x0bModelPrices\x12\x15\n\rcurrency_code\x18\x01 \x01(\t\x12\x13\n\x0binput_nanos\x18\x02 \x01(\x03\x12\x14\n\x0coutput_nanos\x18\x03 \x01(\x03\x12\x1d\n\x10\x63\x61\x63he_read_nanos\x18\x04 \x01(\x03H\x00\x88\x01\x01\x12\x1e\n\x11\x63\x61\x63he_write_nanos\x18\x05 \x01(\x03H\x01\x88\x01\x01\x42\x13\n\x11_cache_read_nanosB\x14\n\x12_cache_write_nanos\"_\n\x13\x43ountTokensResponse\x12\x14\n\x0cinput_tokens\x18\x01 \x01(\x03\x12\x11\n\testimated\x18\x02 \x01(\x08\x12\x10\n\x08provider\x18\x03 \x01(\t\x12\r\n\x05model\x18\x04 \x01(\t*\xc4\x01\n\nStopReason\x12\x1b\n\x17STOP_REASON_UNSPECIFIED\x10\x00\x12\x14\n\x10STOP_REASON_STOP\x10\x01\x12\x16\n\x12STOP_REASON_LENGTH\x10\x02\x12\x1a\n\x16STOP_REASON_TOOL_CALLS\x10\x03\x12\x1e\n\x1aSTOP_REASON_CONTENT_FILTER\x10\x04\x12\x17\n\x13STOP_REASON_REFUSAL\x10\x05\x12\x16\n\x12STOP_REASON_PAUSED\x10\x06\x32\xa8\x02\n\nLlmService\x12?\n\x08\x43omplete\x12\x18.loom_grpc.v1.LlmRequest\x1a\x19.loom_grpc.v1.LlmResponse\x12<\n\x06Stream\x12\x18.loom_grpc.v1.LlmRequest\x1a\x16.loom_grpc.v1.LlmEvent0\x01\x12O\n\nListModels\x12\x1f.loom_grpc.v1.ListModelsRequest\x1a .loom_grpc.v1.ListModelsResponse\x12J\n\x0b\x43ountTokens\x12\x18.loom_grpc.v1.LlmRequest\x1a!.loom_grpc.v1.CountTokensResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1eloom_grpc/v1/llm_service.proto\x12\x0cloom_grpc.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x18loom_grpc/v1/error.proto\x1a\x1aloom_grpc/v1/message.proto\x1a\x18loom_grpc/v1/usage.proto\"\xe5\x04\n\nLlmRequest\x12\x10\n\x08provider\x18\x01 \x01(\t\x12\r\n\x05model\x18\x02 \x01(\t\x12\'\n\x08messages\x18\x03 \x03(\x0b\x32\x15.loom_grpc.v1.Message\x12+\n\x05tools\x18\x04 \x03(\x0b\x32\x1c.loom_grpc.v1.ToolDefinition\x12\x17\n\nmax_tokens\x18\x05 \x01(\x05H\x00\x88\x01\x01\x12\x18\n\x0btemperature\x18\x06 \x01(\x01H\x01\x88\x01\x01\x12\x12\n\x05top_p\x18\x07 \x01(\x01H\x02\x88\x01\x01\x12\x12\n\x05top_k\x18\x08 \x01(\x05H\x03\x88\x01\x01\x12\x11\n\x04seed\x18\t \x01(\x03H\x04\x88\x01\x01\x12\x0c\n\x04stop\x18\n \x03(\t\x12-\n\x0btool_choice\x18\x0b \x01(\x0b\x32\x18.loom_grpc.v1.ToolChoice\x12\x35\n\x0fresponse_format\x18\x0c \x01(\x0b\x32\x1c.loom_grpc.v1.ResponseFormat\x12*\n\treasoning\x18\r \x01(\x0b\x32\x17.loom_grpc.v1.Reasoning\x12\x12\n\nsession_id\x18\x0e \x01(\t\x12\x34\n\x06labels\x18\x0f \x03(\x0b\x32$.loom_grpc.v1.LlmRequest.LabelsEntry\x12\x1d\n\x15provider_options_json\x18\x10 \x01(\t\x1a-\n\x0bLabelsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\x42\r\n\x0b_max_tokensB\x0e\n\x0c_temperatureB\x08\n\x06_top_pB\x08\n\x06_top_kB\x07\n\x05_seed\"\x9a\x02\n\x0bLlmResponse\x12&\n\x07message\x18\x01 \x01(\x0b\x32\x15.loom_grpc.v1.Message\x12*\n\ntool_calls\x18\x02 \x03(\x0b\x32\x16.loom_grpc.v1.ToolCall\x12\"\n\x05usage\x18\x03 \x01(\x0b\x32\x13.loom_grpc.v1.Usage\x12\x15\n\rfinish_reason\x18\x04 \x01(\t\x12-\n\x0bstop_reason\x18\x05 \x01(\x0e\x32\x18.loom_grpc.v1.StopReason\x12\n\n\x02id\x18\x06 \x01(\t\x12\x10\n\x08provider\x18\x07 \x01(\t\x12\r\n\x05model\x18\x08 \x01(\t\x12 \n\x04\x63ost\x18\t \x01(\x0b\x32\x12.loom_grpc.v1.Cost\"\xc9\x03\n\x08LlmEvent\x12(\n\x07started\x18\x01 \x01(\x0b\x32\x15.loom_grpc.v1.StartedH\x00\x12-\n\ntext_delta\x18\x02 \x01(\x0b\x32\x17.loom_grpc.v1.TextDeltaH\x00\x12\x35\n\x0ethinking_delta\x18\x03 \x01(\x0b\x32\x1b.loom_grpc.v1.ThinkingDeltaH\x00\x12\x36\n\x0ftool_call_delta\x18\x04 \x01(\x0b\x32\x1b.loom_grpc.v1.ToolCallDeltaH\x00\x12\"\n\x04part\x18\x05 \x01(\x0b\x32\x12.loom_grpc.v1.PartH\x00\x12\x31\n\x0cserver_query\x18\x06 \x01(\x0b\x32\x19.loom_grpc.v1.ServerQueryH\x00\x12,\n\trestarted\x18\x07 \x01(\x0b\x32\x17.loom_grpc.v1.RestartedH\x00\x12,\n\tcompleted\x18\x08 \x01(\x0b\x32\x17.loom_grpc.v1.CompletedH\x00\x12$\n\x05\x65rror\x18\t \x01(\x0b\x32\x13.loom_grpc.v1.ErrorH\x00\x12\x13\n\x0bnative_json\x18\n \x01(\x0c\x42\x07\n\x05\x65vent\"G\n\x07Started\x12\n\n\x02id\x18\x01 \x01(\t\x12\x10\n\x08provider\x18\x02 \x01(\t\x12\r\n\x05model\x18\x03 \x01(\t\x12\x0f\n\x07\x61ttempt\x18\x04 \x01(\x05\"\x1c\n\tTextDelta\x12\x0f\n\x07\x63ontent\x18\x01 \x01(\t\" \n\rThinkingDelta\x12\x0f\n\x07\x63ontent\x18\x01 \x01(\t\"^\n\rToolCallDelta\x12\x0f\n\x07\x63\x61ll_id\x18\x01 \x01(\t\x12\x11\n\ttool_name\x18\x02 \x01(\t\x12\x1a\n\x12\x61rguments_fragment\x18\x03 \x01(\t\x12\r\n\x05index\x18\x04 \x01(\x05\"j\n\x0bServerQuery\x12\n\n\x02id\x18\x01 \x01(\t\x12\x11\n\tkind_json\x18\x02 \x01(\t\x12\x0f\n\x07sent_at\x18\x03 \x01(\t\x12\x14\n\x0ctimeout_secs\x18\x04 \x01(\x05\x12\x15\n\rmetadata_json\x18\x05 \x01(\t\"\x8c\x01\n\tRestarted\x12\x0f\n\x07\x61ttempt\x18\x01 \x01(\x05\x12\x10\n\x08provider\x18\x02 \x01(\t\x12\r\n\x05model\x18\x03 \x01(\t\x12)\n\x06reason\x18\x04 \x01(\x0e\x32\x19.loom_grpc.v1.ErrorReason\x12\"\n\x05usage\x18\x05 \x01(\x0b\x32\x13.loom_grpc.v1.Usage\"8\n\tCompleted\x12+\n\x08response\x18\x01 \x01(\x0b\x32\x19.loom_grpc.v1.LlmResponse\"\x9f\x01\n\x05\x45rror\x12)\n\x06reason\x18\x01 \x01(\x0e\x32\x19.loom_grpc.v1.ErrorReason\x12\x0f\n\x07message\x18\x02 \x01(\t\x12.\n\x0bretry_after\x18\x03 \x01(\x0b\x32\x19.google.protobuf.Duration\x12*\n\x07partial\x18\x04 \x01(\x0b\x32\x19.loom_grpc.v1.LlmResponse\"L\n\x11ListModelsRequest\x12\x10\n\x08provider\x18\x01 \x01(\t\x12\x11\n\tpage_size\x18\x02 \x01(\x05\x12\x12\n\npage_token\x18\x03 \x01(\t\"R\n\x12ListModelsResponse\x12#\n\x06models\x18\x01 \x03(\x0b\x32\x13.loom_grpc.v1.Model\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"\xef\x01\n\x05Model\x12\x10\n\x08provider\x18\x01 \x01(\t\x12\n\n\x02id\x18\x02 \x01(\t\x12\x14\n\x0c\x64isplay_name\x18\x03 \x01(\t\x12\x12\n\nis_default\x18\x04 \x01(\x08\x12\x0f\n\x07targets\x18\x05 \x03(\t\x12\x16\n\x0e\x63ontext_tokens\x18\x06 \x01(\x03\x12\x19\n\x11max_output_tokens\x18\x07 \x01(\x03\x12/\n\tabilities\x18\x08 \x01(\x0b\x32\x1c.loom_grpc.v1.ModelAbilities\x12)\n\x06prices\x18\t \x01(\x0b\x32\x19.loom_grpc.v1.ModelPrices\"\x84\x02\n\x0eModelAbilities\x12\x12\n\x05tools\x18\x01 \x01(\x08H\x00\x88\x01\x01\x12\x13\n\x06images\x18\x02 \x01(\x08H\x01\x88\x01\x01\x12\x16\n\tdocuments\x18\x03 \x01(\x08H\x02\x88\x01\x01\x12\x12\n\x05\x61udio\x18\x04 \x01(\x08H\x03\x88\x01\x01\x12\x16\n\treasoning\x18\x05 \x01(\x08H\x04\x88\x01\x01\x12\x18\n\x0bjson_schema\x18\x06 \x01(\x08H\x05\x88\x01\x01\x12\x14\n\x07prefill\x18\x07 \x01(\x08H\x06\x88\x01\x01\x42\x08\n\x06_toolsB\t\n\x07_imagesB\x0c\n\n_documentsB\x08\n\x06_audioB\x0c\n\n_reasoningB\x0e\n\x0c_json_schemaB\n\n\x08_prefill\"\xb9\x01\n\x0bModelPrices\x12\x15\n\rcurrency_code\x18\x01 \x01(\t\x12\x13\n\x0binput_nanos\x18\x02 \x01(\x03\x12\x14\n\x0coutput_nanos\x18\x03 \x01(\x03\x12\x1d\n\x10\x63\x61\x63he_read_nanos\x18\x04 \x01(\x03H\x00\x88\x01\x01\x12\x1e\n\x11\x63\x61\x63he_write_nanos\x18\x05 \x01(\x03H\x01\x88\x01\x01\x42\x13\n\x11_cache_read_nanosB\x14\n\x12_cache_write_nanos\"_\n\x13\x43ountTokensResponse\x12\x14\n\x0cinput_tokens\x18\x01 \x01(\x03\x12\x11\n\testimated\x18\x02 \x01(\x08\x12\x10\n\x08provider\x18\x03 \x01(\t\x12\r\n\x05model\x18\x04 \x01(\t*\xc4\x01\n\nStopReason\x12\x1b\n\x17STOP_REASON_UNSPECIFIED\x10\x00\x12\x14\n\x10STOP_REASON_STOP\x10\x01\x12\x16\n\x12STOP_REASON_LENGTH\x10\x02\x12\x1a\n\x16STOP_REASON_TOOL_CALLS\x10\x03\x12\x1e\n\x1aSTOP_REASON_CONTENT_FILTER\x10\x04\x12\x17\n\x13STOP_REASON_REFUSAL\x10\x05\x12\x16\n\x12STOP_REASON_PAUSED\x10\x06\x32\xa8\x02\n\nLlmService\x12?\n\x08\x43omplete\x12\x18.loom_grpc.v1.LlmRequest\x1a\x19.loom_grpc.v1.LlmResponse\x12<\n\x06Stream\x12\x18.loom_grpc.v1.LlmRequest\x1a\x16.loom_grpc.v1.LlmEvent0\x01\x12O\n\nListModels\x12\x1f.loom_grpc.v1.ListModelsRequest\x1a .loom_grpc.v1.ListModelsResponse\x12J\n\x0b\x43ountTokens\x12\x18.loom_grpc.v1.LlmRequest\x1a!.loom_grpc.v1.CountTokensResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -37,8 +37,8 @@ if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_LLMREQUEST_LABELSENTRY']._loaded_options = None
   _globals['_LLMREQUEST_LABELSENTRY']._serialized_options = b'8\001'
-  _globals['_STOPREASON']._serialized_start=3157
-  _globals['_STOPREASON']._serialized_end=3353
+  _globals['_STOPREASON']._serialized_start=3178
+  _globals['_STOPREASON']._serialized_end=3374
   _globals['_LLMREQUEST']._serialized_start=161
   _globals['_LLMREQUEST']._serialized_end=774
   _globals['_LLMREQUEST_LABELSENTRY']._serialized_start=669
@@ -46,35 +46,35 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_LLMRESPONSE']._serialized_start=777
   _globals['_LLMRESPONSE']._serialized_end=1059
   _globals['_LLMEVENT']._serialized_start=1062
-  _globals['_LLMEVENT']._serialized_end=1498
-  _globals['_STARTED']._serialized_start=1500
-  _globals['_STARTED']._serialized_end=1571
-  _globals['_TEXTDELTA']._serialized_start=1573
-  _globals['_TEXTDELTA']._serialized_end=1601
-  _globals['_THINKINGDELTA']._serialized_start=1603
-  _globals['_THINKINGDELTA']._serialized_end=1635
-  _globals['_TOOLCALLDELTA']._serialized_start=1637
-  _globals['_TOOLCALLDELTA']._serialized_end=1731
-  _globals['_SERVERQUERY']._serialized_start=1733
-  _globals['_SERVERQUERY']._serialized_end=1839
-  _globals['_RESTARTED']._serialized_start=1842
-  _globals['_RESTARTED']._serialized_end=1982
-  _globals['_COMPLETED']._serialized_start=1984
-  _globals['_COMPLETED']._serialized_end=2040
-  _globals['_ERROR']._serialized_start=2043
-  _globals['_ERROR']._serialized_end=2202
-  _globals['_LISTMODELSREQUEST']._serialized_start=2204
-  _globals['_LISTMODELSREQUEST']._serialized_end=2280
-  _globals['_LISTMODELSRESPONSE']._serialized_start=2282
-  _globals['_LISTMODELSRESPONSE']._serialized_end=2364
-  _globals['_MODEL']._serialized_start=2367
-  _globals['_MODEL']._serialized_end=2606
-  _globals['_MODELABILITIES']._serialized_start=2609
-  _globals['_MODELABILITIES']._serialized_end=2869
-  _globals['_MODELPRICES']._serialized_start=2872
-  _globals['_MODELPRICES']._serialized_end=3057
-  _globals['_COUNTTOKENSRESPONSE']._serialized_start=3059
-  _globals['_COUNTTOKENSRESPONSE']._serialized_end=3154
-  _globals['_LLMSERVICE']._serialized_start=3356
-  _globals['_LLMSERVICE']._serialized_end=3652
+  _globals['_LLMEVENT']._serialized_end=1519
+  _globals['_STARTED']._serialized_start=1521
+  _globals['_STARTED']._serialized_end=1592
+  _globals['_TEXTDELTA']._serialized_start=1594
+  _globals['_TEXTDELTA']._serialized_end=1622
+  _globals['_THINKINGDELTA']._serialized_start=1624
+  _globals['_THINKINGDELTA']._serialized_end=1656
+  _globals['_TOOLCALLDELTA']._serialized_start=1658
+  _globals['_TOOLCALLDELTA']._serialized_end=1752
+  _globals['_SERVERQUERY']._serialized_start=1754
+  _globals['_SERVERQUERY']._serialized_end=1860
+  _globals['_RESTARTED']._serialized_start=1863
+  _globals['_RESTARTED']._serialized_end=2003
+  _globals['_COMPLETED']._serialized_start=2005
+  _globals['_COMPLETED']._serialized_end=2061
+  _globals['_ERROR']._serialized_start=2064
+  _globals['_ERROR']._serialized_end=2223
+  _globals['_LISTMODELSREQUEST']._serialized_start=2225
+  _globals['_LISTMODELSREQUEST']._serialized_end=2301
+  _globals['_LISTMODELSRESPONSE']._serialized_start=2303
+  _globals['_LISTMODELSRESPONSE']._serialized_end=2385
+  _globals['_MODEL']._serialized_start=2388
+  _globals['_MODEL']._serialized_end=2627
+  _globals['_MODELABILITIES']._serialized_start=2630
+  _globals['_MODELABILITIES']._serialized_end=2890
+  _globals['_MODELPRICES']._serialized_start=2893
+  _globals['_MODELPRICES']._serialized_end=3078
+  _globals['_COUNTTOKENSRESPONSE']._serialized_start=3080
+  _globals['_COUNTTOKENSRESPONSE']._serialized_end=3175
+  _globals['_LLMSERVICE']._serialized_start=3377
+  _globals['_LLMSERVICE']._serialized_end=3673
 # @@protoc_insertion_point(module_scope)

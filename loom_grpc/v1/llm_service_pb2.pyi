@@ -279,6 +279,11 @@ class LlmEvent(_message.Message):
     RESTARTED_FIELD_NUMBER: _builtins.int
     COMPLETED_FIELD_NUMBER: _builtins.int
     ERROR_FIELD_NUMBER: _builtins.int
+    NATIVE_JSON_FIELD_NUMBER: _builtins.int
+    native_json: _builtins.bytes
+    """What the provider wrote of which this event tells, word for word as JSON: inside the server alone, where the caller speaks the
+    provider's own dialect. What the contract has no word for comes as an event with nothing but this.
+    """
     @_builtins.property
     def started(self) -> Global___Started:
         """The answer begins; sent with the first content."""
@@ -327,10 +332,11 @@ class LlmEvent(_message.Message):
         restarted: Global___Restarted | None = ...,
         completed: Global___Completed | None = ...,
         error: Global___Error | None = ...,
+        native_json: _builtins.bytes = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["completed", b"completed", "error", b"error", "event", b"event", "part", b"part", "restarted", b"restarted", "server_query", b"server_query", "started", b"started", "text_delta", b"text_delta", "thinking_delta", b"thinking_delta", "tool_call_delta", b"tool_call_delta"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["completed", b"completed", "error", b"error", "event", b"event", "part", b"part", "restarted", b"restarted", "server_query", b"server_query", "started", b"started", "text_delta", b"text_delta", "thinking_delta", b"thinking_delta", "tool_call_delta", b"tool_call_delta"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["completed", b"completed", "error", b"error", "event", b"event", "native_json", b"native_json", "part", b"part", "restarted", b"restarted", "server_query", b"server_query", "started", b"started", "text_delta", b"text_delta", "thinking_delta", b"thinking_delta", "tool_call_delta", b"tool_call_delta"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType_event: _TypeAlias = _typing.Literal["started", "text_delta", "thinking_delta", "tool_call_delta", "part", "server_query", "restarted", "completed", "error"]  # noqa: Y015
     _WhichOneofArgType_event: _TypeAlias = _typing.Literal["event", b"event"]  # noqa: Y015

@@ -1,0 +1,68 @@
+"""What a front end is: a pure codec between an API that callers speak and our contract."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import NamedTuple, Protocol
+
+from loom_grpc.core.call import Call
+from loom_grpc.core.errors import LlmError
+from loom_grpc.core.native import Native
+from loom_grpc.frontends.body import HttpError
+from loom_grpc.v1.llm_service_pb2 import CountTokensResponse, LlmEvent, LlmRequest, LlmResponse
+
+
+class Asked(NamedTuple):
+    """What a caller asks for."""
+
+    request: LlmRequest
+    stream: bool
+    native: Native | None = None
+    """The request as it came, for a provider that speaks the same dialect."""
+
+
+class Writer(Protocol):
+    """Writes one answer."""
+
+    media_type: str
+    """Of a stream; a whole answer is JSON."""
+
+    def event(self, event: LlmEvent) -> bytes:
+        """Writes an event of a stream, `completed` included; empty where the API says nothing of it."""
+
+    def failed(self, error: LlmError) -> bytes:
+        """Writes the end of a stream that failed after it had begun."""
+
+    def keep_alive(self) -> bytes:
+        """Writes something without meaning into a stream that has been silent for long."""
+
+    def whole(self, response: LlmResponse, native_json: bytes) -> bytes:
+        """Writes a whole answer; `native_json` is what the provider wrote, where it speaks the caller's dialect."""
+
+
+class Frontend(Protocol):
+    """An API that callers speak."""
+
+    name: str
+    """Which API it is, for logs: `openai`, `responses`, `anthropic`, `gemini`."""
+
+    def read(self, body: bytes, path: Mapping[str, str], headers: Mapping[str, str]) -> Asked:
+        """Reads a request; `path` has the pieces of the address, `headers` those of the request, in lower case.
+
+        Raises `HttpError` where its shape is wrong, and `LlmError` (INVALID_REQUEST) for what nobody could be told.
+        """
+
+    def writer(self, asked: Asked, call: Call) -> Writer:
+        """Returns what writes the answer to a call."""
+
+    def count(self, counted: CountTokensResponse) -> bytes:
+        """Writes a number of prompt tokens."""
+
+    def failure(self, error: LlmError, request_id: str) -> tuple[int, bytes]:
+        """Returns the HTTP status and the body of a call that failed before anything was sent."""
+
+    def refusal(self, error: HttpError, request_id: str) -> tuple[int, bytes]:
+        """Returns the HTTP status and the body for a request that is no call."""
+
+    def headers(self, request_id: str) -> Mapping[str, str]:
+        """Returns the headers by which the API's clients know an answer, beside our own."""

@@ -1,0 +1,207 @@
+"""Endpoints that speak a front end's dialect: a JSON request in, a JSON answer or a stream out."""
+
+from __future__ import annotations
+
+import asyncio
+import math
+from collections.abc import Callable
+from time import perf_counter
+from typing import Final
+
+from starlette.types import Receive, Scope, Send
+
+from loom_grpc.config import Config
+from loom_grpc.core.call import Call
+from loom_grpc.core.errors import INVALID_REQUEST, PROVIDER_BAD_RESPONSE, LlmError, server_draining, server_failed
+from loom_grpc.core.native import Native
+from loom_grpc.core.ports import Gateway
+from loom_grpc.frontends.body import HttpError
+from loom_grpc.frontends.frontend import Asked, Frontend, Writer
+from loom_grpc.shim.exchange import Exchange, Gone, Header
+from loom_grpc.shim.watch import Watch
+from loom_grpc.telemetry import Telemetry
+from loom_grpc.v1.llm_service_pb2 import LlmEvent, LlmRequest, LlmResponse
+
+_NO_PROXIES: Final[tuple[Header, ...]] = (
+    (b"cache-control", b"no-cache"),
+    (b"x-accel-buffering", b"no"),  # or nginx would hold events back
+)
+
+
+class Endpoint:
+    """Answers requests in one front end's dialect, as an ASGI application; `counts` answers with the number of prompt tokens."""
+
+    def __init__(
+        self,
+        config: Config,
+        gateway: Gateway,
+        telemetry: Telemetry,
+        draining: Callable[[], bool],
+        frontend: Frontend,
+        *,
+        counts: bool = False,
+    ) -> None:
+        self._gateway = gateway
+        self._telemetry = telemetry
+        self._draining = draining
+        self._frontend = frontend
+        self._counts = counts
+        self._drops = config.compat.untold == "drop"
+        self._max_body_bytes = config.http.max_body_bytes
+        self._comment_s = config.http.keepalive_comment_s
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answers one request; whatever goes wrong is told to the caller in the front end's words."""
+        exchange = Exchange(scope, receive, send)
+        answer = Answering(exchange, self._frontend, self._comment_s)
+        failure: LlmError | None = None
+        gone = False
+        try:
+            await self._run(answer, scope["path_params"])
+        except Gone:
+            gone = True
+        except HttpError as error:
+            failure = LlmError(INVALID_REQUEST, error.message)
+            await answer.refuse(error)
+        except LlmError as error:
+            failure = error
+            await answer.fail(failure)
+        except Exception as error:  # noqa: BLE001 # this is the edge: what is not foreseen is logged and told
+            self._telemetry.crashed(answer.call, error)
+            failure = server_failed()
+            await answer.fail(failure)
+        except asyncio.CancelledError:
+            # The time to drain is over. The caller is told, and then nothing is left to be cancelled.
+            failure = server_draining()
+            await answer.fail(failure)
+        self._telemetry.finished(answer.call, failure, answer.lasted_s(), "http", cancelled=gone)
+
+    async def _run(self, answer: Answering, path: dict[str, str]) -> None:
+        if self._draining():
+            raise server_draining()
+        exchange = answer.exchange
+        answer.call.deadline = answer.began_at + exchange.timeout_s()
+        body = await exchange.json_body(self._max_body_bytes)
+        answer.begin(self._frontend.read(body, path, exchange.headers()), drops=self._drops)
+        async with answer.watch():
+            if self._counts:
+                await answer.reply(self._frontend.count(await self._gateway.count_tokens(answer.call)))
+                return
+            await self._gateway.answer(answer.call, answer.send)
+        await answer.finish()
+
+
+class Answering:
+    """One call and its answer, whole or as a stream.
+
+    The head of a stream leaves with the first event, so that a call that fails before gets a status of its own; but a caller that has
+    heard nothing for long gets the head and something without meaning.
+    """
+
+    def __init__(self, exchange: Exchange, frontend: Frontend, comment_s: float) -> None:
+        self.exchange = exchange
+        self.call = Call(LlmRequest(), stream=False, request_id=exchange.request_id, metadata=exchange.metadata())
+        self.began_at = asyncio.get_running_loop().time()
+        self._began = perf_counter()  # the loop's clock goes in steps of a millisecond
+        self._frontend = frontend
+        self._writer: Writer | None = None
+        self._response: LlmResponse | None = None
+        self._native_json = b""
+        self._comment_s = comment_s
+        self._wrote_at = self.began_at
+        self._writing = asyncio.Lock()
+        self._now = asyncio.get_running_loop().time
+
+    def lasted_s(self) -> float:
+        """Returns how long the call has taken."""
+        return perf_counter() - self._began
+
+    def begin(self, asked: Asked, *, drops: bool) -> None:
+        """Takes what the caller asks for."""
+        call = self.call
+        call.request, call.stream, call.native = asked.request, asked.stream, asked.native
+        if drops and asked.native is not None:
+            native = asked.native
+            call.native = Native(native.dialect, native.body, native.headers, native.untold, drops=True)
+        self._writer = self._frontend.writer(asked, call)
+
+    def watch(self) -> Watch:
+        """Returns what looks after the caller while the gateway answers."""
+        return Watch(self.exchange, self._break_silence) if self.call.stream else Watch(self.exchange)
+
+    async def send(self, event: LlmEvent) -> None:
+        """Takes the next event; of a stream it is sent, and this returns when the caller has room for more."""
+        if event.native_json:
+            self._native_json = event.native_json
+        if self.call.stream and self._writer is not None and (data := self._writer.event(event)):
+            await self._write(data)
+        if event.HasField("completed"):
+            self._response = event.completed.response
+
+    async def finish(self) -> None:
+        """Ends the answer; raises `LlmError` when no event told of the end."""
+        if self._response is None or self._writer is None:
+            raise LlmError(PROVIDER_BAD_RESPONSE, "The answer ended before it was complete.")
+        if self.call.stream:
+            await self.exchange.close()
+        else:
+            await self.reply(self._writer.whole(self._response, self._native_json))
+
+    async def reply(self, body: bytes) -> None:
+        """Answers with a whole body."""
+        overhead_ms = (self.lasted_s() - self.call.upstream_s) * 1000
+        await self.exchange.reply(200, [*self._headers(), (b"loom-overhead-ms", b"%.3f" % overhead_ms)], body)
+
+    async def refuse(self, error: HttpError) -> None:
+        """Answers a request that is no call."""
+        status, body = self._frontend.refusal(error, self.call.request_id)
+        await self.exchange.reply(status, self._headers(), body)
+
+    async def fail(self, error: LlmError) -> None:
+        """Answers a call that failed, or ends its stream; nothing follows `completed`."""
+        if self.exchange.started and self._writer is not None:
+            if self._response is None:
+                await self._write(self._writer.failed(error))
+            await self.exchange.close()
+            return
+        status, body = self._frontend.failure(error, self.call.request_id)
+        headers = self._headers()
+        if error.retry_after is not None:
+            headers.append((b"retry-after", b"%d" % math.ceil(error.retry_after)))
+        await self.exchange.reply(status, headers, body)
+
+    async def _write(self, data: bytes) -> None:
+        # The lock keeps a sign of life from coming between the head and the first event.
+        async with self._writing:
+            if not self.exchange.started:
+                media_type = self._writer.media_type if self._writer is not None else "text/event-stream"
+                head = [(b"content-type", media_type.encode()), *_NO_PROXIES, *self._headers()]
+                await self.exchange.open(200, head)
+            await self.exchange.write(data)
+            self._wrote_at = self._now()
+
+    async def _break_silence(self) -> float:
+        """Sends something without meaning when nothing was sent for long; returns after how many seconds to look again."""
+        left_s = self._wrote_at + self._comment_s - self._now()
+        if left_s > 0 or self._writer is None:
+            return max(left_s, 0.001)
+        await self._write(self._writer.keep_alive())
+        return self._comment_s
+
+    def _headers(self) -> list[Header]:
+        call = self.call
+        request_id = call.request_id.encode()
+        headers = [(b"loom-request-id", request_id), (b"x-request-id", request_id)]
+        headers += [(name.encode(), _ascii(value)) for name, value in self._frontend.headers(call.request_id).items()]
+        if call.provider:
+            headers.append((b"loom-provider", _ascii(call.provider)))
+            headers.append((b"loom-model", _ascii(call.model)))
+            headers.append((b"loom-attempts", b"%d" % call.attempt))
+        if call.dropped:
+            headers.append((b"loom-dropped", _ascii(", ".join(call.dropped))))
+        return headers
+
+
+def _ascii(text: str) -> bytes:
+    """Makes a name fit for a header."""
+    return text.encode("ascii", "backslashreplace")
