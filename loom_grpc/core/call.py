@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 from loom_grpc.core.budget import RetryBudget
 from loom_grpc.core.native import Native
-from loom_grpc.v1.llm_service_pb2 import LlmEvent, LlmRequest, LlmResponse
+from loom_grpc.v1.llm_service_pb2 import EmbedRequest, EmbedResponse, LlmEvent, LlmRequest, LlmResponse
 
 Send = Callable[[LlmEvent], Awaitable[object]]
 """Takes the next event of an answer; returns when the receiver has room for more."""
@@ -33,6 +33,10 @@ class Call:
     """The request in the dialect of the API by which it came; None for callers of our own contract."""
     dropped: list[str] = field(default_factory=list)
     """The fields of the request that the provider was not told, because its dialect has no words for them."""
+    embed: EmbedRequest | None = None
+    """What to turn into vectors; None asks for an answer. `request` then says which provider and model, and holds no messages."""
+    embedded: EmbedResponse | None = None
+    """The vectors."""
     provider: str = ""
     model: str = ""
     tenant: str = ""

@@ -38,6 +38,7 @@ class Decoder(ABC):
         self.keeps_native = False
         """Whether the events carry what the provider wrote (`LlmEvent.native_json`)."""
         self._kept: list[LlmEvent] = []
+        self._begun = False
 
     @abstractmethod
     def read(self, name: bytes, value: dict[str, Any]) -> None:
@@ -85,7 +86,8 @@ class Decoder(ABC):
             value = self._try_loads(frame.data)
             if isinstance(value, dict):
                 self.read(frame.name, value)
-                self._keep(frame)
+                if self.keeps_native:
+                    self._keep(frame)
             else:
                 self.torn = frame.data
         if not self.ended and self._framer.stray:
@@ -104,18 +106,32 @@ class Decoder(ABC):
         if not isinstance(value, dict):
             raise TypeError(type(value).__name__)
         self.read(frame.name, value)
-        self._keep(frame)
+        if self.keeps_native:
+            self._keep(frame)
 
     def _keep(self, frame: Frame) -> None:
         """Puts what the provider wrote beside what it means."""
-        if self.keeps_native:
-            events = self.answer.take() or [LlmEvent()]
-            events[0].native_json = frame.data
-            self._kept += events
+        events = self._after_start() or [LlmEvent()]
+        events[0].native_json = frame.data
+        self._kept += events
 
     def _take(self) -> list[LlmEvent]:
+        """Returns the events since the last time; none before the answer has begun, as it may yet fail and be asked for again."""
+        if not self.keeps_native:
+            return self.answer.take()
+        self._kept += self._after_start()
+        if not self._begun:
+            return []
         kept, self._kept = self._kept, []
-        return kept + self.answer.take()
+        return kept
+
+    def _after_start(self) -> list[LlmEvent]:
+        """Returns the newest events but `started`, which is our own and goes before all that was kept."""
+        events = self.answer.take()
+        if events and events[0].HasField("started"):
+            self._kept.insert(0, events.pop(0))
+            self._begun = True
+        return events
 
     def _guard(self, step: Any, argument: object) -> list[LlmEvent]:
         if self.ended or self.failure is not None:

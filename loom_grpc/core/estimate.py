@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Final
 
 from loom_grpc.core.request import parts_of
-from loom_grpc.v1.llm_service_pb2 import LlmRequest
+from loom_grpc.v1.llm_service_pb2 import EmbedInput, LlmRequest
 from loom_grpc.v1.message_pb2 import Message, Part
 
-_BYTES_PER_TOKEN: Final = 4
+BYTES_PER_TOKEN: Final = 4
 """The usual figure for English text and code; other scripts take more bytes and more tokens alike."""
 _TOKENS_PER_MESSAGE: Final = 4
 _TOKENS_PER_FILE: Final = 1000
@@ -19,6 +20,11 @@ def estimate_tokens(request: LlmRequest) -> int:
     messages = sum(_message_tokens(message) for message in request.messages)
     tools = sum(_tokens(tool.name + tool.description + tool.input_schema_json) for tool in request.tools)
     return messages + tools
+
+
+def estimate_inputs(inputs: Iterable[EmbedInput]) -> int:
+    """Guesses the prompt tokens of what is to become vectors; those that come as tokens are counted."""
+    return sum(len(input_.tokens.ids) or _tokens(input_.text) for input_ in inputs)
 
 
 def _message_tokens(message: Message) -> int:
@@ -34,4 +40,4 @@ def _part_tokens(part: Part) -> int:
 
 
 def _tokens(text: str) -> int:
-    return -(-len(text.encode()) // _BYTES_PER_TOKEN)
+    return -(-len(text.encode()) // BYTES_PER_TOKEN)

@@ -9,7 +9,7 @@ from typing import Any, Final
 import orjson
 
 from loom_grpc.core.errors import INVALID_REQUEST, LlmError
-from loom_grpc.v1.llm_service_pb2 import LlmRequest
+from loom_grpc.v1.llm_service_pb2 import EmbedRequest, LlmRequest
 from loom_grpc.v1.message_pb2 import (
     ROLE_ASSISTANT,
     ROLE_SYSTEM,
@@ -52,6 +52,20 @@ def check(request: LlmRequest) -> None:
     _check_options(request.provider_options_json)
     if request.HasField("tool_choice"):
         _check_choice(request, request.tool_choice)
+
+
+def check_embed(request: EmbedRequest) -> None:
+    """Refuses what no provider could turn into vectors; the error names the field. Raises `LlmError` (INVALID_REQUEST)."""
+    _check_name(request.provider, "provider")
+    _check_name(request.model, "model")
+    if not request.inputs:
+        raise _wrong("inputs", "at least one is needed")
+    for index, input_ in enumerate(request.inputs):
+        if not (input_.text or input_.tokens.ids):
+            raise _wrong(f"inputs[{index}]", "must have text or tokens")
+    if request.HasField("dimensions") and request.dimensions < 1:
+        raise _wrong("dimensions", "must be at least 1")
+    _check_options(request.provider_options_json)
 
 
 def system_text(request: LlmRequest) -> str:

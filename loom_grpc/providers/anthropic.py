@@ -26,7 +26,7 @@ from loom_grpc.core.request import merge, options
 from loom_grpc.core.sse import BodyFramer, SseFramer
 from loom_grpc.providers.anthropic_request import NAME, add_settings, prompt_body
 from loom_grpc.providers.classify import Reason, by_status, json_object, provider_error
-from loom_grpc.providers.dialect import HttpRequest, framer_of, native_body, read_count, read_models
+from loom_grpc.providers.dialect import EmbeddingCodec, HttpRequest, framer_of, native_body, read_count, read_models
 from loom_grpc.providers.wait import NO_HEADERS, wait_of
 from loom_grpc.v1.llm_service_pb2 import (
     STOP_REASON_CONTENT_FILTER,
@@ -96,6 +96,7 @@ class Anthropic:
     """Messages, whole and streamed."""
 
     name = NAME
+    embedding: EmbeddingCodec | None = None
 
     def encode(self, call: Call) -> HttpRequest:
         """Writes a Messages request; where the caller sets no limit on tokens, there is one nevertheless."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple, Protocol
 
 from loom_grpc.core.call import Call
@@ -12,7 +12,8 @@ from loom_grpc.core.native import Native
 from loom_grpc.core.request import merge, options
 from loom_grpc.core.sse import BodyFramer, SseFramer
 from loom_grpc.providers.classify import provider_error
-from loom_grpc.v1.llm_service_pb2 import Model
+from loom_grpc.v1.llm_service_pb2 import EmbedInput, EmbedRequest, Model
+from loom_grpc.v1.usage_pb2 import Usage
 
 
 class HttpRequest(NamedTuple):
@@ -24,6 +25,29 @@ class HttpRequest(NamedTuple):
     headers: Mapping[str, str] = {}
 
 
+class Vectors(NamedTuple):
+    """What a provider makes of some inputs."""
+
+    values: list[list[float]]
+    """In the order of the inputs."""
+    model: str = ""
+    """The model that answered; empty where the provider does not say."""
+    usage: Usage | None = None
+
+
+class EmbeddingCodec(Protocol):
+    """How a wire format turns texts into vectors."""
+
+    def most(self, model: str) -> int:
+        """Returns how many inputs a request may have."""
+
+    def encode(self, model: str, inputs: Sequence[EmbedInput], request: EmbedRequest) -> HttpRequest:
+        """Writes a request for some of a request's inputs; raises `LlmError` (INVALID_REQUEST) for what the wire format cannot say."""
+
+    def decode(self, body: bytes) -> Vectors:
+        """Reads the answer; raises `LlmError` (PROVIDER_BAD_RESPONSE)."""
+
+
 class Dialect(Protocol):
     """One wire format.
 
@@ -32,6 +56,8 @@ class Dialect(Protocol):
     """
 
     name: str
+    embedding: EmbeddingCodec | None
+    """How texts are turned into vectors; None where the wire format cannot say it."""
 
     def encode(self, call: Call) -> HttpRequest:
         """Writes a request for `call.model`, for a stream when `call.stream`."""

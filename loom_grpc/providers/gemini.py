@@ -18,7 +18,8 @@ from loom_grpc.core.native import Native
 from loom_grpc.core.sse import JsonFramer, SseFramer
 from loom_grpc.providers import gemini_arguments
 from loom_grpc.providers.classify import json_object, provider_error
-from loom_grpc.providers.dialect import HttpRequest, native_body, read_count
+from loom_grpc.providers.dialect import EmbeddingCodec, HttpRequest, native_body, read_count
+from loom_grpc.providers.embedding import GeminiEmbedding
 from loom_grpc.providers.gemini_error import http_error, rpc_error
 from loom_grpc.providers.gemini_request import NAME, write_body
 from loom_grpc.v1.llm_service_pb2 import (
@@ -64,6 +65,7 @@ class Gemini:
     """The Gemini API, whole and streamed."""
 
     name = NAME
+    embedding: EmbeddingCodec | None = GeminiEmbedding()
 
     def encode(self, call: Call) -> HttpRequest:
         """Writes a request for generateContent; a stream is asked for as server-sent events."""

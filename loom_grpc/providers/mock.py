@@ -7,6 +7,8 @@ and time limits take their real way. The model's name says what happens.
 from __future__ import annotations
 
 import asyncio
+import hashlib
+import math
 import re
 from collections import Counter
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
@@ -102,6 +104,7 @@ _SOME: Final = 5
 MODELS: Final[dict[str, Behaviour]] = {
     "mock-words": Behaviour("Says a few friendly words, one every 20 ms."),
     "mock-echo": Behaviour("Says what the user said last.", text=""),
+    "mock-embed": Behaviour("Turns texts into vectors, the same for the same text; says a few words else."),
     "mock-think": Behaviour("Thinks aloud, then answers.", thinking=_THOUGHTS),
     "mock-slow": Behaviour("Says a word every half second; time enough to cancel.", pace_s=0.5),
     "mock-long": Behaviour("Says 5,000 words as fast as it can.", text=_LONG, pace_s=0.0, chunks_a_read=50),
@@ -156,19 +159,22 @@ class MockTransport:
     async def open(
         self, method: str, url: str, headers: Mapping[str, str], body: bytes, connect_s: float
     ) -> MockResponse:
-        """Answers a GET with the models and a POST with a completion."""
+        """Answers a GET with the models and a POST with a completion, or with vectors."""
         if method == "GET":
             rows = [{"id": name, "object": "model", "name": row.summary} for name, row in MODELS.items()]
             return self._send([orjson.dumps({"object": "list", "data": rows})])
         try:
-            return self._answer(orjson.loads(body))
+            return self._answer(orjson.loads(body), embeds=url.endswith("/embeddings"))
         except _UNREADABLE_BY:
             return self._fail(_UNREADABLE)
+
+    def retire(self) -> None:
+        """Has nothing to close."""
 
     async def close(self) -> None:
         """Has nothing to close."""
 
-    def _answer(self, body: dict[str, Any]) -> MockResponse:
+    def _answer(self, body: dict[str, Any], *, embeds: bool) -> MockResponse:
         name = body["model"]
         row = MODELS.get(name)
         if row is None:
@@ -177,6 +183,8 @@ class MockTransport:
         self._asked[name] += 1
         if row.failure and not (row.every_other and self._asked[name] % 2 == 0):
             return self._fail(row.failure)
+        if embeds:
+            return self._send([_vectors(body)])
         turn = _turn(row, body)
         head = {"id": f"chatcmpl-mock-{next(self._ids)}", "created": 0, "model": name}
         if body.get("stream"):
@@ -202,6 +210,28 @@ class MockTransport:
     ) -> MockResponse:
         headers = {"content-type": media_type}
         return MockResponse(200, headers, iter(chunks), self._sleep, pace_s, chunks_a_read, ending)
+
+
+_DIMENSIONS: Final = 16
+
+
+def _vectors(body: dict[str, Any]) -> bytes:
+    """Answers a request for embeddings with vectors of length one."""
+    inputs = [body["input"]] if isinstance(body["input"], str) else body["input"]
+    rows = [
+        {"object": "embedding", "index": index, "embedding": _vector(text, body.get("dimensions") or _DIMENSIONS)}
+        for index, text in enumerate(inputs)
+    ]
+    tokens = sum(len(_words(text)) if isinstance(text, str) else len(text) for text in inputs)
+    usage = {"prompt_tokens": tokens, "total_tokens": tokens}
+    return orjson.dumps({"object": "list", "data": rows, "model": body["model"], "usage": usage})
+
+
+def _vector(text: object, dimensions: int) -> list[float]:
+    digest = hashlib.shake_128(repr(text).encode()).digest(2 * dimensions)
+    numbers = [int.from_bytes(digest[at : at + 2]) - 2**15 for at in range(0, len(digest), 2)]
+    length = math.hypot(*numbers) or 1.0
+    return [number / length for number in numbers]
 
 
 class MockResponse:

@@ -25,7 +25,8 @@ from loom_grpc.core.native import Native
 from loom_grpc.core.request import arguments, merge, options, parts_of, plays_back, raw_object
 from loom_grpc.core.sse import JsonFramer
 from loom_grpc.providers.classify import by_status, json_object, provider_error
-from loom_grpc.providers.dialect import HttpRequest
+from loom_grpc.providers.dialect import EmbeddingCodec, HttpRequest
+from loom_grpc.providers.embedding import OllamaEmbedding
 from loom_grpc.providers.wait import NO_HEADERS, wait_of
 from loom_grpc.v1.llm_service_pb2 import (
     STOP_REASON_LENGTH,
@@ -94,6 +95,7 @@ class Ollama:
     """Chat, whole and as newline-delimited JSON."""
 
     name = NAME
+    embedding: EmbeddingCodec | None = OllamaEmbedding()
 
     def encode(self, call: Call) -> HttpRequest:
         """Writes a chat request; whether to stream is always said, as Ollama streams by default."""

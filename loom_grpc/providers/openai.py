@@ -18,7 +18,8 @@ from loom_grpc.core.native import Native
 from loom_grpc.core.request import merge, options
 from loom_grpc.core.sse import BodyFramer, SseFramer
 from loom_grpc.providers.classify import json_object, json_value, provider_error
-from loom_grpc.providers.dialect import HttpRequest, framer_of, native_body, read_models
+from loom_grpc.providers.dialect import EmbeddingCodec, HttpRequest, framer_of, native_body, read_models
+from loom_grpc.providers.embedding import OpenAIEmbedding
 from loom_grpc.providers.openai_error import classify
 from loom_grpc.providers.openai_request import chat_body
 from loom_grpc.v1.llm_service_pb2 import (
@@ -68,6 +69,8 @@ class Host:
     thinking_switch: bool = False
     """Whether the host takes `thinking: {type}` in place of `reasoning_effort`."""
     path: str = "/chat/completions"
+    most_embeddings: int = 2048
+    """How many inputs a request for embeddings may have."""
 
 
 class OpenAI:
@@ -78,6 +81,7 @@ class OpenAI:
     def __init__(self, host: Host | None = None, headers: Mapping[str, str] | None = None) -> None:
         self._host = host or Host()
         self._headers = headers or {}
+        self.embedding: EmbeddingCodec | None = OpenAIEmbedding(self._host.most_embeddings, self._headers)
 
     def encode(self, call: Call) -> HttpRequest:
         """Writes a Chat Completions request; a stream is asked to end with its usage."""

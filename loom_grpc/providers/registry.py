@@ -33,7 +33,7 @@ PROVIDERS: Final[dict[str, Row]] = {
         "openai",
         "https://api.z.ai/api/paas/v4",
         "glm-4.7",
-        {"reasoning_field": "reasoning_content", "thinking_switch": True},
+        {"reasoning_field": "reasoning_content", "thinking_switch": True, "most_embeddings": 64},
     ),
     "ollama": Row("Ollama", "ollama", "http://127.0.0.1:11434"),
     "mock": Row("Mock", "mock", "http://mock.invalid", "mock-words"),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import copy
 import math
-from collections.abc import Awaitable, Mapping
+from collections.abc import Awaitable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from time import perf_counter
 from types import TracebackType
@@ -23,7 +23,8 @@ from loom_grpc.core.errors import (
 from loom_grpc.core.request import with_defaults
 from loom_grpc.providers._http import Response, Transport
 from loom_grpc.providers.dialect import Dialect, HttpRequest
-from loom_grpc.v1.llm_service_pb2 import LlmEvent, Model
+from loom_grpc.providers.embedding import add
+from loom_grpc.v1.llm_service_pb2 import EmbedInput, EmbedRequest, EmbedResponse, LlmEvent, LlmResponse, Model
 
 T = TypeVar("T")
 
@@ -92,7 +93,13 @@ class Upstream:
         return other
 
     async def __call__(self, call: Call, send: Send) -> None:
-        """Asks once and sends every event of the answer; raises `LlmError`; cancelling closes the connection."""
+        """Asks once and sends every event of the answer; raises `LlmError`; cancelling closes the connection.
+
+        A call for vectors sends no events.
+        """
+        if call.embed is not None:
+            call.embedded = await self._embed(call, call.embed)
+            return
         if self._options:
             call.request = with_defaults(call.request, self._options)
         native = self.dialect.encode_native(call, call.native) if call.native is not None else None
@@ -107,6 +114,20 @@ class Upstream:
                 finished = True
             finally:
                 response.close(finished)
+
+    async def _embed(self, call: Call, request: EmbedRequest) -> EmbedResponse:
+        """Asks for vectors, as often as the provider's limit makes it."""
+        codec = self.dialect.embedding
+        if codec is None:
+            message = f"model: {call.provider} has no embeddings; name a model of another provider."
+            raise LlmError(INVALID_REQUEST, message, field="model")
+        response = EmbedResponse(provider=call.provider, model=call.model)
+        async with _Watch(call, self._limits) as watch:
+            for inputs in _batches(request.inputs, codec.most(call.model)):
+                answer = await self._open(codec.encode(call.model, inputs, request), watch)
+                add(response, codec.decode(await _read_to_end(answer, watch)), inputs)
+        call.answer = LlmResponse(usage=response.usage)
+        return response
 
     async def count_tokens(self, call: Call) -> int | None:
         """Asks the provider how many tokens the prompt has; None where it cannot tell."""
@@ -171,11 +192,7 @@ class Upstream:
         """Returns a whole small answer."""
         call.expires = min(call.deadline, asyncio.get_running_loop().time() + _FETCH_S)
         async with _Watch(call, self._limits) as watch:
-            response = await self._open(request, watch)
-            try:
-                return await _read_whole(response, watch)
-            finally:
-                response.close(finished=False)
+            return await _read_to_end(await self._open(request, watch), watch)
 
 
 def _unsayable(name: str, provider: str) -> LlmError:
@@ -206,6 +223,21 @@ async def _read_some(response: Response, watch: _Watch) -> bytes:
     except (LlmError, TimeoutError):
         return body
     return body
+
+
+async def _read_to_end(response: Response, watch: _Watch) -> bytes:
+    finished = False
+    try:
+        body = await _read_whole(response, watch)
+        finished = True
+    finally:
+        response.close(finished)
+    return body
+
+
+def _batches(inputs: Sequence[EmbedInput], most: int) -> Iterator[Sequence[EmbedInput]]:
+    for start in range(0, len(inputs), most):
+        yield inputs[start : start + most]
 
 
 async def _read_whole(response: Response, watch: _Watch) -> bytes:

@@ -14,7 +14,8 @@ from loom_grpc.core.exact import dumps
 from loom_grpc.core.native import Native
 from loom_grpc.providers.anthropic import Anthropic
 from loom_grpc.providers.classify import json_object
-from loom_grpc.providers.dialect import HttpRequest, native_body, read_count
+from loom_grpc.providers.dialect import EmbeddingCodec, HttpRequest, native_body, read_count
+from loom_grpc.providers.embedding import VertexEmbedding
 from loom_grpc.providers.gemini import content_decoder, verb
 from loom_grpc.providers.gemini_error import http_error
 from loom_grpc.providers.gemini_request import NAME, write_body
@@ -45,6 +46,7 @@ class Vertex:
     def __init__(self, project: str, location: str) -> None:
         self._publishers = f"/v1/projects/{quote(project, safe=':')}/locations/{quote(location, safe='')}/publishers"
         self._claude = Claude(f"{self._publishers}/anthropic/models")
+        self.embedding: EmbeddingCodec | None = VertexEmbedding(self._method)
 
     def encode(self, call: Call) -> HttpRequest:
         """Writes a request for generateContent, or for rawPredict when the model is Claude."""
@@ -98,8 +100,12 @@ class Vertex:
         return []
 
     def _request(self, publisher: str, model: str, method: str, body: dict[str, Any]) -> HttpRequest:
-        path = f"{self._publishers}/{publisher}/models/{quote(model, safe='@')}:{method}"
-        return HttpRequest("POST", path, dumps(body).encode())
+        return HttpRequest("POST", self._method(f"{publisher}/{model}", method), dumps(body).encode())
+
+    def _method(self, model: str, method: str) -> str:
+        """Returns the path of a method of a model."""
+        publisher, name = publisher_and_model(model)
+        return f"{self._publishers}/{publisher}/models/{quote(name, safe='@')}:{method}"
 
 
 class Claude(Anthropic):

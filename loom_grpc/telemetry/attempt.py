@@ -48,7 +48,7 @@ class Attempt:
         kind = event.WhichOneof("event")
         if kind == "completed":
             self._call.answer = event.completed.response
-        elif kind != "started":
+        elif kind is not None and kind != "started":
             now = perf_counter()
             if self._gaps is None:
                 self._first_content(now - self._began)

@@ -63,6 +63,11 @@ class LlmServiceStub:
                 request_serializer=loom__grpc_dot_v1_dot_llm__service__pb2.LlmRequest.SerializeToString,
                 response_deserializer=loom__grpc_dot_v1_dot_llm__service__pb2.CountTokensResponse.FromString,
                 _registered_method=True)
+        self.Embed = channel.unary_unary(
+                '/loom_grpc.v1.LlmService/Embed',
+                request_serializer=loom__grpc_dot_v1_dot_llm__service__pb2.EmbedRequest.SerializeToString,
+                response_deserializer=loom__grpc_dot_v1_dot_llm__service__pb2.EmbedResponse.FromString,
+                _registered_method=True)
 
 
 class LlmServiceServicer:
@@ -105,6 +110,13 @@ class LlmServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def Embed(self, request, context):
+        """Turns texts into vectors, of which those of like meaning are near each other.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_LlmServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -127,6 +139,11 @@ def add_LlmServiceServicer_to_server(servicer, server):
                     servicer.CountTokens,
                     request_deserializer=loom__grpc_dot_v1_dot_llm__service__pb2.LlmRequest.FromString,
                     response_serializer=loom__grpc_dot_v1_dot_llm__service__pb2.CountTokensResponse.SerializeToString,
+            ),
+            'Embed': grpc.unary_unary_rpc_method_handler(
+                    servicer.Embed,
+                    request_deserializer=loom__grpc_dot_v1_dot_llm__service__pb2.EmbedRequest.FromString,
+                    response_serializer=loom__grpc_dot_v1_dot_llm__service__pb2.EmbedResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -246,6 +263,33 @@ class LlmService:
             '/loom_grpc.v1.LlmService/CountTokens',
             loom__grpc_dot_v1_dot_llm__service__pb2.LlmRequest.SerializeToString,
             loom__grpc_dot_v1_dot_llm__service__pb2.CountTokensResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Embed(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/loom_grpc.v1.LlmService/Embed',
+            loom__grpc_dot_v1_dot_llm__service__pb2.EmbedRequest.SerializeToString,
+            loom__grpc_dot_v1_dot_llm__service__pb2.EmbedResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -50,6 +50,8 @@ class LlmServiceStub:
     """Lists the models of the configured providers, and the server's routes and aliases."""
     CountTokens: _grpc.UnaryUnaryMultiCallable[_llm_service_pb2.LlmRequest, _llm_service_pb2.CountTokensResponse]
     """Counts the prompt tokens of a request without running it."""
+    Embed: _grpc.UnaryUnaryMultiCallable[_llm_service_pb2.EmbedRequest, _llm_service_pb2.EmbedResponse]
+    """Turns texts into vectors, of which those of like meaning are near each other."""
 
 @_typing.type_check_only
 class LlmServiceAsyncStub(LlmServiceStub):
@@ -73,6 +75,8 @@ class LlmServiceAsyncStub(LlmServiceStub):
     """Lists the models of the configured providers, and the server's routes and aliases."""
     CountTokens: _aio.UnaryUnaryMultiCallable[_llm_service_pb2.LlmRequest, _llm_service_pb2.CountTokensResponse]  # type: ignore[assignment]
     """Counts the prompt tokens of a request without running it."""
+    Embed: _aio.UnaryUnaryMultiCallable[_llm_service_pb2.EmbedRequest, _llm_service_pb2.EmbedResponse]  # type: ignore[assignment]
+    """Turns texts into vectors, of which those of like meaning are near each other."""
 
 class LlmServiceServicer(metaclass=_abc_1.ABCMeta):
     """Every large language model behind one contract.
@@ -117,5 +121,13 @@ class LlmServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_llm_service_pb2.CountTokensResponse, _abc.Awaitable[_llm_service_pb2.CountTokensResponse]]:
         """Counts the prompt tokens of a request without running it."""
+
+    @_abc_1.abstractmethod
+    def Embed(
+        self,
+        request: _llm_service_pb2.EmbedRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_llm_service_pb2.EmbedResponse, _abc.Awaitable[_llm_service_pb2.EmbedResponse]]:
+        """Turns texts into vectors, of which those of like meaning are near each other."""
 
 def add_LlmServiceServicer_to_server(servicer: LlmServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...
