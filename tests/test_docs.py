@@ -25,6 +25,13 @@ def test_the_page_of_accounts_is_in_step_with_the_table_of_conditions(docs: dict
     assert docs["health_picture"]() in page
 
 
+def test_the_page_of_models_is_in_step_with_the_table_of_abilities(docs: dict[str, Any]) -> None:
+    page = (ROOT / "docs" / "models.md").read_text(encoding="utf-8")
+
+    assert docs["models_markdown"]() == page
+    assert docs["families_table"]() in page
+
+
 def test_every_line_of_the_log_is_explained() -> None:
     page = (ROOT / "docs" / "telemetry.md").read_text(encoding="utf-8")
     code = "".join(file.read_text(encoding="utf-8") for file in (ROOT / "loom_grpc").rglob("*.py"))

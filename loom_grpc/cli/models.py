@@ -5,11 +5,14 @@ from __future__ import annotations
 import argparse
 import asyncio
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from decimal import Decimal
+from typing import Any, Final
 
 from loom_grpc.cli.output import FAILED, harmless, note, say
 from loom_grpc.cli.server import make_client, report
 from loom_grpc.client import LlmError, LoomClient, Model
+from loom_grpc.v1.llm_service_pb2 import ModelPrices
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -31,15 +34,57 @@ async def _models(client: LoomClient, provider: str, timeout_s: float | None) ->
 
 
 def _json(models: Sequence[Model]) -> str:
-    rows = [
-        {"provider": model.provider, "id": model.id, "display_name": model.display_name, "is_default": model.is_default}
-        for model in models
-    ]
-    return json.dumps(rows, indent=2, ensure_ascii=False)
+    return json.dumps([_row(model) for model in models], indent=2, ensure_ascii=False)
+
+
+def _row(model: Model) -> dict[str, Any]:
+    return {
+        "provider": model.provider,
+        "id": model.id,
+        "display_name": model.display_name,
+        "is_default": model.is_default,
+        "targets": [*model.targets],
+        "context_tokens": model.context_tokens or None,
+        "max_output_tokens": model.max_output_tokens or None,
+        "abilities": {field.name: able for field, able in model.abilities.ListFields()},
+        "prices": _prices(model.prices) if model.HasField("prices") else None,
+    }
+
+
+def _prices(prices: ModelPrices) -> dict[str, Any]:
+    # A price of 0 is one too, and `ListFields` would leave it out.
+    needed = {name: getattr(prices, name) for name in ("currency_code", "input_nanos", "output_nanos")}
+    return needed | {field.name: value for field, value in prices.ListFields()}
+
+
+_COLUMNS: Final[dict[str, Callable[[Model], str]]] = {
+    "PROVIDER": lambda model: model.provider,
+    "MODEL": lambda model: model.id,
+    "DEFAULT": lambda model: "*" if model.is_default else "",
+    "CONTEXT": lambda model: _number(model.context_tokens),
+    "OUTPUT": lambda model: _number(model.max_output_tokens),
+    "$/M IN": lambda model: _dollars(model, "input_nanos"),
+    "$/M OUT": lambda model: _dollars(model, "output_nanos"),
+    "ABILITIES": lambda model: ", ".join(field.name for field, able in model.abilities.ListFields() if able),
+    "ASKS": lambda model: ", ".join(model.targets),
+}
+_ALWAYS: Final = ("PROVIDER", "MODEL", "DEFAULT")
+"""The columns that are there even if they are empty."""
 
 
 def _table(models: Sequence[Model]) -> str:
-    rows = [("PROVIDER", "MODEL", "DEFAULT")]
-    rows += [(model.provider, model.id, "*" if model.is_default else "") for model in models]
-    provider, name = (max(len(row[column]) for row in rows) for column in (0, 1))
-    return "\n".join(harmless(f"{row[0]:{provider}}  {row[1]:{name}}  {row[2]}".rstrip()) for row in rows)
+    columns = [[title, *map(write, models)] for title, write in _COLUMNS.items()]
+    shown = [column for column in columns if column[0] in _ALWAYS or any(column[1:])]
+    padded = [[f"{cell:{max(map(len, column))}}" for cell in column] for column in shown]
+    return "\n".join(harmless("  ".join(row).rstrip()) for row in zip(*padded, strict=True))
+
+
+def _number(tokens: int) -> str:
+    return f"{tokens:,}" if tokens else ""
+
+
+def _dollars(model: Model, name: str) -> str:
+    """Writes a price for a million tokens; nothing where it is not known."""
+    if not model.HasField("prices"):
+        return ""
+    return f"{Decimal(getattr(model.prices, name)).scaleb(-9).normalize():f}"

@@ -1,7 +1,6 @@
-"""Writes models as OpenAI lists them, and what else is known of them beside (platform.openai.com/docs/api-reference/models).
+"""Writes models as OpenAI lists them, and what else is known of them beside (github.com/openai/openai-python, types/model.py).
 
-The further fields are named as OpenRouter's are, where it has them (openrouter.ai/docs/api-reference/list-available-models); both seen
-2026-11-21.
+The further fields are named as OpenRouter names them, where it has them (docs.rs/crate/openrouter, src/models.rs); both seen 2026-11-21.
 """
 
 from __future__ import annotations
@@ -12,19 +11,19 @@ from typing import Any, Final
 
 import orjson
 
-from loom_grpc.core.errors import INVALID_REQUEST, MODEL_NOT_FOUND, PERMISSION_DENIED, RATE_LIMITED, UNAUTHENTICATED
-from loom_grpc.core.errors import LlmError
+from loom_grpc.core.errors import (
+    INVALID_REQUEST,
+    MODEL_NOT_FOUND,
+    PERMISSION_DENIED,
+    RATE_LIMITED,
+    UNAUTHENTICATED,
+    LlmError,
+)
 from loom_grpc.v1.error_pb2 import ErrorReason
 from loom_grpc.v1.llm_service_pb2 import Model, ModelPrices
 
 _OWNER: Final = "loom-grpc"
 """Who owns the routes and aliases."""
-_PRICES: Final = {
-    "prompt": "input_nanos",
-    "completion": "output_nanos",
-    "input_cache_read": "cache_read_nanos",
-    "input_cache_write": "cache_write_nanos",
-}
 _TYPES: Final[dict[ErrorReason.ValueType, tuple[str, str | None]]] = {
     INVALID_REQUEST: ("invalid_request_error", None),
     MODEL_NOT_FOUND: ("invalid_request_error", "model_not_found"),
@@ -81,9 +80,12 @@ def _knowledge(model: Model) -> dict[str, Any]:
 
 def _pricing(prices: ModelPrices) -> dict[str, str]:
     """Writes dollars for one token, as texts, so that no digit is lost."""
-    optional = ("cache_read_nanos", "cache_write_nanos")
-    fields = {key: name for key, name in _PRICES.items() if name not in optional or prices.HasField(name)}
-    return {key: _dollars(getattr(prices, name)) for key, name in fields.items()}
+    nanos = {"prompt": prices.input_nanos, "completion": prices.output_nanos}
+    if prices.HasField("cache_read_nanos"):
+        nanos["input_cache_read"] = prices.cache_read_nanos
+    if prices.HasField("cache_write_nanos"):
+        nanos["input_cache_write"] = prices.cache_write_nanos
+    return {key: _dollars(value) for key, value in nanos.items()}
 
 
 def _dollars(nanos_a_million: int) -> str:

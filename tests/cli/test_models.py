@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 
 from loom_grpc.client import Model
-from loom_grpc.v1.llm_service_pb2 import ListModelsResponse
+from loom_grpc.v1.llm_service_pb2 import ListModelsResponse, ModelAbilities, ModelPrices
 from tests.program import Result, Server, run
 from tests.scripted import answers, serving
 
@@ -16,6 +16,29 @@ MODELS = ListModelsResponse(
         Model(provider="mock", id="mock\x1becho"),
     ]
 )
+KNOWN = ListModelsResponse(
+    models=[
+        Model(id="smart", targets=["anthropic/claude-opus-4-6", "mock"], is_default=True, context_tokens=1_000_000),
+        Model(
+            provider="anthropic",
+            id="claude-opus-4-6",
+            context_tokens=1_000_000,
+            max_output_tokens=64_000,
+            abilities=ModelAbilities(tools=True, images=True, audio=False, prefill=True),
+            prices=ModelPrices(
+                currency_code="USD", input_nanos=5_000_000_000, output_nanos=300_000_000, cache_read_nanos=0
+            ),
+        ),
+        Model(provider="mock", id="mock-words", prices=ModelPrices(currency_code="USD")),
+    ]
+)
+UNKNOWN: dict[str, object] = {
+    "targets": [],
+    "context_tokens": None,
+    "max_output_tokens": None,
+    "abilities": {},
+    "prices": None,
+}
 
 
 async def test_models_are_a_table(tmp_path: Path) -> None:
@@ -38,15 +61,49 @@ async def test_models_as_json(tmp_path: Path) -> None:
 
         result = await run("models", "--target", server.target, "--json", cwd=tmp_path)
 
+    named = {
+        "provider": "anthropic",
+        "id": "claude-sonnet-4-5",
+        "display_name": "Claude Sonnet 4.5",
+        "is_default": True,
+    }
     assert json.loads(result.out) == [
-        {
-            "provider": "anthropic",
-            "id": "claude-sonnet-4-5",
-            "display_name": "Claude Sonnet 4.5",
-            "is_default": True,
-        },
-        {"provider": "mock", "id": "mock\x1becho", "display_name": "", "is_default": False},
+        named | UNKNOWN,
+        {"provider": "mock", "id": "mock\x1becho", "display_name": "", "is_default": False} | UNKNOWN,
     ]
+
+
+async def test_what_is_known_of_models_has_its_columns(tmp_path: Path) -> None:
+    async with serving() as server:
+        server.play = answers(KNOWN)
+
+        result = await run("models", "--target", server.target, cwd=tmp_path)
+
+    assert result.out.splitlines() == [
+        "PROVIDER   MODEL            DEFAULT  CONTEXT    OUTPUT  $/M IN  $/M OUT  ABILITIES               ASKS",
+        "           smart            *        1,000,000                                                   anthropic/claude-opus-4-6, mock",
+        "anthropic  claude-opus-4-6           1,000,000  64,000  5       0.3      tools, images, prefill",
+        "mock       mock-words                                   0       0",
+    ]
+
+
+async def test_what_is_known_of_models_as_json(tmp_path: Path) -> None:
+    async with serving() as server:
+        server.play = answers(KNOWN)
+
+        result = await run("models", "--target", server.target, "--json", cwd=tmp_path)
+
+    route, opus, words = json.loads(result.out)
+    assert (route["targets"], route["context_tokens"]) == (["anthropic/claude-opus-4-6", "mock"], 1_000_000)
+    assert (opus["context_tokens"], opus["max_output_tokens"]) == (1_000_000, 64_000)
+    assert opus["abilities"] == {"tools": True, "images": True, "audio": False, "prefill": True}
+    assert opus["prices"] == {
+        "currency_code": "USD",
+        "input_nanos": 5_000_000_000,
+        "output_nanos": 300_000_000,
+        "cache_read_nanos": 0,
+    }
+    assert words["prices"] == {"currency_code": "USD", "input_nanos": 0, "output_nanos": 0}
 
 
 async def test_no_models_are_said_to_be_none(tmp_path: Path) -> None:

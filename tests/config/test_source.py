@@ -524,6 +524,10 @@ def test_what_is_wrong_with_an_account_names_it_and_its_line(file: Path, account
             ),
         ),
         (
+            "cache: {redis_url: 'http://u:p@h/0'}",
+            "cache.redis_url: must begin with one of redis://, rediss://, unix://",
+        ),
+        (
             "database: {url: 'mysql://u:p@h/d'}\ncredentials: {encryption_key: k}",
             "database.url: must begin with one of sqlite:///, postgresql://, postgres://",
         ),

@@ -31,7 +31,7 @@ class Shelf:
     lock: asyncio.Lock = field(default_factory=asyncio.Lock)
 
 
-class Catalogue:
+class Listing:
     """Keeps the providers' model lists; a provider that does not answer is listed with its configured models alone."""
 
     def __init__(self, shelves: Mapping[str, Shelf], on_failure: Callable[[str, LlmError], None]) -> None:

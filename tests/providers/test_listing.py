@@ -16,10 +16,10 @@ from loom_grpc.core.health import Health
 from loom_grpc.core.pool import Account, Pool
 from loom_grpc.core.router import Target
 from loom_grpc.credentials.api_key import ApiKey
-from loom_grpc.providers import catalogue
+from loom_grpc.providers import listing
 from loom_grpc.providers._http import HttpTransport
-from loom_grpc.providers.catalogue import Catalogue, Shelf
 from loom_grpc.providers.dialect import Dialect
+from loom_grpc.providers.listing import Listing, Shelf
 from loom_grpc.providers.openai import OpenAI
 from loom_grpc.providers.upstream import Limits, Upstream
 from loom_grpc.providers.vertex import Vertex
@@ -33,14 +33,14 @@ REFUSED = json_answer({"error": {}}, status=401)
 
 
 class Place:
-    """Catalogues of stand-ins, and what they report."""
+    """Listings of stand-ins, and what they report."""
 
     def __init__(self, stack: AsyncExitStack) -> None:
         self._stack = stack
         self.shelves: dict[str, Shelf] = {}
         self.stands: dict[str, StandIn] = {}
         self.failures: list[tuple[str, LlmError]] = []
-        self.catalogue = Catalogue(self.shelves, lambda provider, error: self.failures.append((provider, error)))
+        self.listing = Listing(self.shelves, lambda provider, error: self.failures.append((provider, error)))
 
     async def add(
         self, name: str, script: Script, *, default: str = "", configured: list[str] | None = None, dialect: Dialect | None = None
@@ -57,7 +57,7 @@ class Place:
         self.shelves[name] = Shelf(pool, Target(_unused, default), configured or [])
 
     async def models(self, provider: str = "") -> list[tuple[str, str, str, bool]]:
-        models = await self.catalogue.models(provider)
+        models = await self.listing.models(provider)
         return [(model.provider, model.id, model.display_name, model.is_default) for model in models]
 
 
@@ -94,7 +94,7 @@ async def test_configured_models_and_the_default_are_there_even_if_they_are_not_
 async def test_the_router_is_told_what_is_listed() -> None:
     async with place() as at:
         await at.add("one", LISTED, default="d", configured=["c"])
-        await at.catalogue.models()
+        await at.listing.models()
 
         assert at.shelves["one"].target.models == {"a", "b", "c"}
 
@@ -102,18 +102,18 @@ async def test_the_router_is_told_what_is_listed() -> None:
 async def test_a_list_is_asked_for_once_however_many_want_it() -> None:
     async with place() as at:
         await at.add("one", LISTED)
-        lists = await asyncio.gather(*(at.catalogue.models() for _ in range(5)))
-        await at.catalogue.models("one")
+        lists = await asyncio.gather(*(at.listing.models() for _ in range(5)))
+        await at.listing.models("one")
 
         assert lists == [[Model(provider="one", id="a"), Model(provider="one", id="b", display_name="B")]] * 5
         assert len(at.stands["one"].asked) == 1
 
 
 async def test_a_list_that_is_too_old_is_asked_for_again(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(catalogue, "_FRESH_S", 0.0)
+    monkeypatch.setattr(listing, "_FRESH_S", 0.0)
     async with place() as at:
         await at.add("one", LISTED)
-        await at.catalogue.models()
+        await at.listing.models()
         at.stands["one"].play(json_answer({"data": [{"id": "new"}]}))
 
         assert await at.models() == [("one", "new", "", False)]
@@ -146,8 +146,8 @@ async def test_a_provider_that_failed_is_left_alone_for_a_while() -> None:
 async def test_a_provider_that_failed_is_asked_again_soon_and_keeps_its_list_meanwhile(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(catalogue, "_FRESH_S", 0.0)
-    monkeypatch.setattr(catalogue, "_FAILED_S", 0.0)
+    monkeypatch.setattr(listing, "_FRESH_S", 0.0)
+    monkeypatch.setattr(listing, "_FAILED_S", 0.0)
     async with place() as at:
         await at.add("one", LISTED)
         before = await at.models()

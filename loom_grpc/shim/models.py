@@ -1,0 +1,120 @@
+"""The models as OpenAI lists them, at `/v1/models`, and as Google does, at `/v1beta/models`."""
+
+from __future__ import annotations
+
+import asyncio
+import math
+from collections.abc import Callable, Mapping
+from time import perf_counter
+from typing import Final
+from urllib.parse import parse_qsl
+
+from starlette.routing import Route
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from loom_grpc.core.call import Call
+from loom_grpc.core.errors import LlmError, server_draining, server_failed
+from loom_grpc.core.ports import Gateway
+from loom_grpc.frontends import gemini_error, gemini_models, openai_models
+from loom_grpc.shim.exchange import Exchange, Gone, Header
+from loom_grpc.telemetry import Telemetry
+from loom_grpc.v1.llm_service_pb2 import LlmRequest, Model
+
+PATH: Final = "/v1/models"
+GEMINI_PATH: Final = "/v1beta/models"
+_GOOGLES: Final = frozenset({b"x-goog-api-client", b"x-goog-api-key"})
+"""Headers that only Google's clients send."""
+
+_Write = Callable[[list[Model], str | None, Mapping[str, str]], bytes]
+"""Writes the model of a name, or all of them by the query of the address."""
+_Fail = Callable[[LlmError, str], tuple[int, bytes]]
+"""Writes why a request failed; takes its id too."""
+
+
+def routes(gateway: Gateway, telemetry: Telemetry, draining: Callable[[], bool]) -> list[Route]:
+    """Returns what is served at `/v1/models`, `/v1beta/models` and below; a model's name may have slashes."""
+    gemini = _Models(gateway, telemetry, draining, _write_gemini, gemini_error.failure)
+    openai = _ByClient(_Models(gateway, telemetry, draining, _write_openai, _fail_openai), gemini)
+    return [
+        Route(path, models, methods=["GET"])
+        for base, models in ((PATH, openai), (GEMINI_PATH, gemini))
+        for path in (base, f"{base}/{{name:path}}")
+    ]
+
+
+class _ByClient:
+    """Answers Google's clients, which ask at OpenAI's path too, in Google's words, and everyone else in OpenAI's."""
+
+    def __init__(self, openai: ASGIApp, gemini: ASGIApp) -> None:
+        self._openai = openai
+        self._gemini = gemini
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Passes a request on to who answers it."""
+        is_googles = any(name in _GOOGLES for name, _ in scope["headers"])
+        await (self._gemini if is_googles else self._openai)(scope, receive, send)
+
+
+def _write_openai(models: list[Model], name: str | None, _query: Mapping[str, str]) -> bytes:
+    return openai_models.write_list(models) if name is None else openai_models.write_model(models, name)
+
+
+def _fail_openai(error: LlmError, _request_id: str) -> tuple[int, bytes]:
+    return openai_models.failure(error)
+
+
+def _write_gemini(models: list[Model], name: str | None, query: Mapping[str, str]) -> bytes:
+    return gemini_models.write_list(models, query) if name is None else gemini_models.write_model(models, name)
+
+
+class _Models:
+    """Answers with one model or all, as an ASGI application."""
+
+    def __init__(
+        self, gateway: Gateway, telemetry: Telemetry, draining: Callable[[], bool], write: _Write, fail: _Fail
+    ) -> None:
+        self._gateway = gateway
+        self._telemetry = telemetry
+        self._draining = draining
+        self._write = write
+        self._fail = fail
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answers one request; whatever goes wrong is told to the caller in the API's words."""
+        began = perf_counter()
+        exchange = Exchange(scope, receive, send)
+        call = Call(LlmRequest(), stream=False, request_id=exchange.request_id, metadata=exchange.metadata())
+        failure: LlmError | None = None
+        gone = False
+        try:
+            await _reply(exchange, 200, await self._body(scope))
+        except Gone:
+            gone = True
+        except LlmError as error:
+            failure = error
+            await self._refuse(exchange, failure)
+        except Exception as error:  # noqa: BLE001 - this is the edge: what is not foreseen is logged and told
+            self._telemetry.crashed(call, error)
+            failure = server_failed()
+            await self._refuse(exchange, failure)
+        except asyncio.CancelledError:
+            # The time to drain is over. The caller is told, and then nothing is left to be cancelled.
+            failure = server_draining()
+            await self._refuse(exchange, failure)
+        self._telemetry.finished(call, failure, perf_counter() - began, "http", cancelled=gone)
+
+    async def _body(self, scope: Scope) -> bytes:
+        if self._draining():
+            raise server_draining()
+        query = dict(parse_qsl(scope["query_string"].decode("latin-1")))
+        return self._write(await self._gateway.list_models(), scope["path_params"].get("name"), query)
+
+    async def _refuse(self, exchange: Exchange, error: LlmError) -> None:
+        status, body = self._fail(error, exchange.request_id)
+        after = [] if error.retry_after is None else [(b"retry-after", b"%d" % math.ceil(error.retry_after))]
+        await _reply(exchange, status, body, *after)
+
+
+async def _reply(exchange: Exchange, status: int, body: bytes, *more: Header) -> None:
+    request_id = exchange.request_id.encode()
+    await exchange.reply(status, [(b"loom-request-id", request_id), (b"x-request-id", request_id), *more], body)
