@@ -1,5 +1,5 @@
-# `make run` and `make test` need Python 3.11 and nothing else: on first use the rest is set up in .venv. Only the tests want PostgreSQL,
-# which is installed as a Debian package where it is missing.
+# `make run` and `make test` need Python 3.11 and nothing else: on first use the rest is set up in .venv. Only the tests want PostgreSQL and
+# Redis, which are installed as Debian packages where they are missing.
 
 BIN := .venv/bin
 ARGS ?=
@@ -76,6 +76,10 @@ bench: .venv/.dev ## Measures the server against a bare gRPC handler
 .PHONY: bench-peers
 bench-peers: .venv/.dev ## Measures the server beside other gateways
 	@$(BIN)/python -m benchmarks.peers $(ARGS)
+
+.PHONY: proof
+proof: .venv/.dev ## Runs the fault table, the failover scenarios, LLMock and the benchmark into docs/proof.md (ARGS="--quick")
+	@$(BIN)/python -m proof $(ARGS)
 
 .PHONY: lock
 lock: .venv/.dev ## Raises the locked versions in requirements/

@@ -45,6 +45,11 @@ has_postgres() {
   command -v initdb >/dev/null || compgen -G '/usr/lib/postgresql/*/bin/initdb' >/dev/null
 }
 
+# The tests of the response cache start one too.
+has_redis() {
+  command -v redis-server >/dev/null
+}
+
 make_venv() {
   local python
   python="$(find_python)"
@@ -55,6 +60,9 @@ make_venv() {
 echo "Setting up .venv for: $1 (only once) ..."
 if [ "$1" = dev ] && ! has_postgres; then
   install_package postgresql "the tests need PostgreSQL: install it so that its program initdb is in the PATH."
+fi
+if [ "$1" = dev ] && ! has_redis; then
+  install_package redis-server "the tests need Redis: install it so that its program redis-server is in the PATH."
 fi
 # After an upgrade of the system the Python that a virtual environment points to may be gone.
 .venv/bin/python -m pip --version >/dev/null 2>&1 || make_venv

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import ssl
 from typing import Any, Final, cast
 
+from starlette.types import Scope
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
 from loom_grpc.frontends.loom_error import error_body
@@ -15,6 +17,12 @@ MAX_HEAD_BYTES: Final = 64 * 1024
 _MALFORMED: Final = "The HTTP request is malformed; a header may have a control character, or the address is not valid."
 _TOO_LARGE: Final = f"The head of the HTTP request is larger than {MAX_HEAD_BYTES} bytes."
 _MAX_HELD_BYTES: Final = 64 * 1024
+
+
+def client_certificates(scope: Scope) -> list[str]:
+    """Returns the certificate of a caller who showed one, as PEM (asgi.readthedocs.io/en/latest/specs/tls.html, seen 2026-11-21)."""
+    chain: list[str] = scope.get("extensions", {}).get("tls", {}).get("client_cert_chain", [])
+    return chain
 
 
 class Cork:
@@ -63,11 +71,17 @@ class HttpConnection(HttpToolsProtocol):
         super().__init__(*args, **kwargs)
         self._in_head = True
         self._head_bytes = 0
+        self._extensions: dict[str, Any] = {}
+        """What the scope of every request has beside what uvicorn puts there."""
         self.lost: asyncio.Future[None] = self.loop.create_future()
         """Done when the connection is closed."""
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Begins."""
+        tls = transport.get_extra_info("ssl_object")
+        certificate = tls.getpeercert(binary_form=True) if tls is not None else None
+        if certificate is not None:
+            self._extensions = {"tls": {"client_cert_chain": [ssl.DER_cert_to_PEM_cert(certificate)]}}
         super().connection_made(cast(asyncio.Transport, Cork(transport, self.loop)))
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -88,6 +102,8 @@ class HttpConnection(HttpToolsProtocol):
         super().on_message_begin()
         self._in_head = True
         self._head_bytes = 0
+        if self._extensions:
+            self.scope["extensions"] = self._extensions
 
     def on_headers_complete(self) -> None:
         """Begins to answer a request."""

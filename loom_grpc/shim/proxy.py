@@ -11,6 +11,7 @@ from typing import Final
 from starlette.types import Receive, Scope, Send
 
 from loom_grpc.config import Config
+from loom_grpc.core.cache import HEADER as CACHE_HEADER
 from loom_grpc.core.call import Call
 from loom_grpc.core.errors import INVALID_REQUEST, PROVIDER_BAD_RESPONSE, LlmError, server_draining, server_failed
 from loom_grpc.core.ports import Gateway
@@ -81,7 +82,9 @@ class Proxy:
         metadata = exchange.metadata()
         if extended:
             metadata["loom-events"] = "restarted"
-        call = Call(LlmRequest(), self._stream, exchange.request_id, metadata=metadata)
+        if wish := exchange.header(CACHE_HEADER.encode()):
+            metadata[CACHE_HEADER] = wish
+        call = Call(LlmRequest(), self._stream, exchange.request_id, metadata=metadata, tenant=exchange.tenant())
         if self._stream:
             return Streamed(exchange, call, self._writers[extended], self._comment_s)
         return Whole(exchange, call, self._writers[extended])
@@ -149,6 +152,8 @@ class Whole:
             headers.append((b"loom-provider", _ascii(call.provider)))
             headers.append((b"loom-model", _ascii(call.model)))
             headers.append((b"loom-attempts", b"%d" % call.attempt))
+        if call.cache:
+            headers.append((CACHE_HEADER.encode(), call.cache.encode()))
         return headers
 
 

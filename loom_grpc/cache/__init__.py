@@ -1,0 +1,1 @@
+"""Where the response cache keeps answers: the process's memory, or Redis."""
