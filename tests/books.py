@@ -46,7 +46,7 @@ from loom_grpc.v1.admin_service_pb2 import (
     WatchHealthResponse,
 )
 from loom_grpc.v1.admin_service_pb2_grpc import AdminServiceStub
-from loom_grpc.v1.llm_service_pb2 import CountTokensResponse, Model
+from loom_grpc.v1.llm_service_pb2 import CountTokensResponse, EmbedResponse, Model
 
 KEY = "operator-key-0123456789abcdef"
 PROVIDERS_KEY = "sk-of-the-provider-0123456789"
@@ -78,6 +78,10 @@ class Books:
         if not hmac.compare_digest(key.encode(), self.key.encode()):
             raise LlmError(UNAUTHENTICATED, "Administration needs the admin key.")
         return self
+
+    async def reload_config(self) -> list[str]:
+        await self._begin("openai")
+        return ["chains"]
 
     async def list_accounts(self, provider: str = "") -> list[Account]:
         await self._begin(provider or "openai")
@@ -145,6 +149,12 @@ class Books:
 
     async def list_models(self, provider: str = "") -> list[Model]:
         return []
+
+    async def embed(self, call: Call) -> EmbedResponse:
+        return EmbedResponse()
+
+    async def pass_on(self, call: Call) -> None:
+        raise LlmError(PERMISSION_DENIED, "Nothing is passed on.")
 
     async def count_tokens(self, call: Call) -> CountTokensResponse:
         return CountTokensResponse()

@@ -173,8 +173,9 @@ def served(*arguments: str, env: Mapping[str, str] | None = None, cwd: Path, las
             lines = [process.stdout.readline()]
             while lines[-1] and last not in lines[-1]:
                 lines.append(process.stdout.readline())
-            log.seek(0)
-            assert lines[-1], log.read()
+            if not lines[-1]:
+                log.seek(0)  # not while the server runs, for it would write on from there
+                raise AssertionError(log.read())
             yield Server(process, "".join(lines), log)
         finally:
             if process.poll() is None:

@@ -67,7 +67,7 @@ class Script(LlmServiceServicer):
             await context.abort(grpc.StatusCode.UNIMPLEMENTED, "nobody knows")
         return HealthCheckResponse(status=HealthCheckResponse.ServingStatus.Value(self.health))
 
-    Complete = Stream = ListModels = CountTokens = run  # type: ignore[assignment]
+    Complete = Stream = ListModels = CountTokens = Embed = run  # type: ignore[assignment]
 
 
 @asynccontextmanager

@@ -30,8 +30,6 @@ class Accounts:
 
     def __init__(self, store: CredentialStore, secrets: Secrets, telemetry: Telemetry) -> None:
         self.providers: dict[str, Provider] = {}
-        self.oauth: dict[AccountRef, OAuthCredential] = {}
-        """What the OAuth accounts show."""
         self.changed = asyncio.Event()
         """Set, and replaced by another, when an account comes, goes or changes its condition."""
         self.lock = asyncio.Lock()
@@ -39,7 +37,6 @@ class Accounts:
         self._store = store
         self._secrets = secrets
         self._telemetry = telemetry
-        self._lone: dict[str, Account] = {}
         self._stored: dict[AccountRef, Stored] = {}
 
     def __iter__(self) -> Iterator[Account]:
@@ -49,16 +46,60 @@ class Accounts:
     def find(self, ref: AccountRef) -> Account | None:
         """Returns an account by its name."""
         provider = self.providers.get(ref.provider)
-        accounts = provider.pool.accounts if provider is not None else []
-        return next((account for account in accounts if account.ref == ref), None)
+        return _named(provider, ref) if provider is not None else None
+
+    def login(self, ref: AccountRef) -> OAuthCredential | None:
+        """Returns what an OAuth account shows."""
+        provider = self.providers.get(ref.provider)
+        return provider.logins.get(ref.id) if provider is not None else None
+
+    def logins(self) -> dict[AccountRef, OAuthCredential]:
+        """Returns what the OAuth accounts show."""
+        return {
+            AccountRef(name, id): credential
+            for name, provider in self.providers.items()
+            for id, credential in provider.logins.items()
+        }
 
     def add_provider(self, provider: Provider) -> None:
         """Takes a provider in, with the accounts of its configuration; raises `ConfigError`."""
-        self.providers[provider.name] = provider
+        self.furnish(provider)
+        self.take_over({**self.providers, provider.name: provider})
+
+    def furnish(self, provider: Provider, former: Provider | None = None) -> None:
+        """Makes the accounts of a provider's configuration; raises `ConfigError`.
+
+        Logins that are configured as those of the `former` provider of its name are kept.
+        """
         config = provider.config
+        if config.oauth is not None:  # so that what is wrong there is found before somebody logs in
+            self._settings(provider.name, config.oauth)
         if not config.accounts:
-            self._lone[provider.name] = self._lone_account(provider)
-        self._arrange(provider, [self._configured(provider, id, account) for id, account in config.accounts.items()])
+            provider.lone = self._lone_account(provider)
+        configured = [self._configured(provider, id, account, former) for id, account in config.accounts.items()]
+        self._arrange(provider, configured)
+        self._level(provider, former)
+
+    def newcomers(self, providers: Mapping[str, Provider]) -> list[Account]:
+        """Returns the accounts of these providers that take nobody's place here."""
+        return [
+            account
+            for provider in providers.values()
+            for account in provider.pool.accounts
+            if self.find(account.ref) is None
+        ]
+
+    def take_over(self, providers: dict[str, Provider]) -> None:
+        """Puts these providers in the place of those that are there; accounts go on with the condition of those of their name."""
+        before, self.providers = self.providers, providers
+        for name, provider in providers.items():
+            former = before.get(name)
+            if provider is former:
+                continue
+            self._level(provider, former)  # with what has come since it was furnished
+            if former is not None:
+                _succeed(provider, former)
+        self._tell()
 
     def sync(self, stored: Mapping[AccountRef, Stored]) -> None:
         """Brings the pools in step with what the store has."""
@@ -72,28 +113,22 @@ class Accounts:
         before = self._stored.get(ref)
         self._stored[ref] = stored
         provider = self.providers.get(ref.provider)
-        if provider is None or before == stored:
-            return
-        account = self.find(ref)
-        if account is not None and account.kind == ACCOUNT_KIND_OAUTH and isinstance(stored, Tokens):
-            if self.oauth[ref].adopt(stored):
-                account.health.record(Event.RENEWED)
-        elif account is None or not account.configured:
-            others = [other for other in provider.pool.accounts if other is not account]
-            self._arrange(provider, [*others, self._added(provider, ref, stored, account)])
+        if provider is not None and before != stored:
+            self._take_in(provider, ref, stored)
 
     def forget(self, ref: AccountRef) -> None:
         """Lets go of what the store no longer has."""
         self._stored.pop(ref, None)
-        account = self.find(ref)
-        if account is None:
-            return
-        if not account.configured:
-            self.oauth.pop(ref, None)
-            provider = self.providers[ref.provider]
+        if (provider := self.providers.get(ref.provider)) is not None:
+            self._drop(provider, ref)
+
+    def _drop(self, provider: Provider, ref: AccountRef) -> None:
+        account = _named(provider, ref)
+        if account is not None and not account.configured:
+            provider.logins.pop(ref.id, None)
             self._arrange(provider, [other for other in provider.pool.accounts if other is not account])
-        elif ref in self.oauth:
-            self.oauth[ref].adopt(None)
+        elif ref.id in provider.logins:
+            provider.logins[ref.id].adopt(None)
 
     def condition_changed(self, account: Account, before: Condition) -> None:
         """Tells the log, and whoever waits for `changed`."""
@@ -106,12 +141,31 @@ class Accounts:
         settings = oauth_of(config, config.accounts.get(ref.id))
         return OAuthApp(ref.provider, self._settings(ref.provider, settings)) if settings is not None else None
 
+    def _level(self, provider: Provider, former: Provider | None) -> None:
+        """Brings a provider that is not in use yet in step with what the store has."""
+        stored = {ref: value for ref, value in self._stored.items() if ref.provider == provider.name}
+        for ref in provider.stored.keys() - stored.keys():
+            self._drop(provider, ref)
+        for ref, value in stored.items():
+            if provider.stored.get(ref) != value:
+                self._take_in(provider, ref, value, former)
+        provider.stored = stored
+
+    def _take_in(self, provider: Provider, ref: AccountRef, stored: Stored, former: Provider | None = None) -> None:
+        account = _named(provider, ref)
+        if account is not None and account.kind == ACCOUNT_KIND_OAUTH and isinstance(stored, Tokens):
+            if provider.logins[ref.id].adopt(stored):
+                account.health.record(Event.RENEWED)
+        elif account is None or not account.configured:
+            others = [other for other in provider.pool.accounts if other is not account]
+            self._arrange(provider, [*others, self._added(provider, ref, stored, account, former)])
+
     def _arrange(self, provider: Provider, accounts: list[Account]) -> None:
         """Sets a pool: the configuration's accounts, then the store's by their ids; and the plain key, unless it is none and others are."""
         order = {id: number for number, id in enumerate(provider.config.accounts)}
         chosen = [account for account in accounts if not account.implicit]
         chosen.sort(key=lambda account: (order.get(account.ref.id, len(order)), account.ref.id))
-        lone = self._lone.get(provider.name)
+        lone = provider.lone
         has_others = bool(chosen) or provider.config.oauth is not None
         if lone is not None and not (lone.kind == ACCOUNT_KIND_NONE and has_others):
             chosen.insert(0, lone)
@@ -131,24 +185,26 @@ class Accounts:
             return provider.account(LONE, ACCOUNT_KIND_GOOGLE, google, configured=True, implicit=True)
         return provider.account(LONE, ACCOUNT_KIND_NONE, provider.key(None), configured=True, implicit=True)
 
-    def _configured(self, provider: Provider, id: str, config: AccountConfig) -> Account:
+    def _configured(self, provider: Provider, id: str, config: AccountConfig, former: Provider | None) -> Account:
         if config.api_key is not None:
             key = f"providers.{provider.name}.accounts.{id}.api_key"
             secret = self._secrets.find(config.api_key.get_secret_value(), key)
             return self._with_key(provider, id, secret, configured=True)
         if config.credentials_file is not None:
             return provider.account(id, ACCOUNT_KIND_GOOGLE, GoogleAdc(config.credentials_file), configured=True)
-        return self._with_login(provider, AccountRef(provider.name, id), None, configured=True)
+        return self._with_login(provider, AccountRef(provider.name, id), None, former, configured=True)
 
-    def _added(self, provider: Provider, ref: AccountRef, stored: Stored, before: Account | None) -> Account:
+    def _added(
+        self, provider: Provider, ref: AccountRef, stored: Stored, before: Account | None, former: Provider | None
+    ) -> Account:
         """Makes an account of the store's; one that takes the place of another of its name goes on with its counts."""
         if isinstance(stored, StoredKey):
             self._telemetry.hide(stored.key)
             account = self._with_key(provider, ref.id, Secret.literal(stored.key), configured=False)
         else:
-            account = self._with_login(provider, ref, stored, configured=False)
+            account = self._with_login(provider, ref, stored, former, configured=False)
         if before is not None:
-            account.health = before.health
+            provider.succeed(account, before)
             account.health.record(Event.RENEWED)
         return account
 
@@ -157,12 +213,21 @@ class Accounts:
     ) -> Account:
         credential = provider.key(secret)
         account = provider.account(id, ACCOUNT_KIND_API_KEY, credential, configured=configured, implicit=implicit)
-        secret.watch(lambda: account.health.record(Event.RENEWED))
+        provider.watch(secret, lambda: account.health.record(Event.RENEWED))
         return account
 
-    def _with_login(self, provider: Provider, ref: AccountRef, tokens: Tokens | None, *, configured: bool) -> Account:
-        settings = oauth_of(provider.config, provider.config.accounts.get(ref.id)) or OAuthConfig()
-        credential = OAuthCredential(
+    def _with_login(
+        self,
+        provider: Provider,
+        ref: AccountRef,
+        tokens: Tokens | None,
+        former: Provider | None,
+        *,
+        configured: bool,
+    ) -> Account:
+        settings = _login_settings(provider, ref)
+        kept = former.logins.get(ref.id) if former is not None and _login_settings(former, ref) == settings else None
+        credential = provider.logins[ref.id] = kept or OAuthCredential(
             ref,
             OAuthApp(provider.name, self._settings(provider.name, settings)),
             self._store,
@@ -171,7 +236,6 @@ class Accounts:
             on_tokens=self._hide,
             on_unsaved=self._telemetry.tokens_unsaved,
         )
-        self.oauth[ref] = credential
         return provider.account(ref.id, ACCOUNT_KIND_OAUTH, credential, configured=configured)
 
     def _settings(self, provider: str, config: OAuthConfig) -> OAuthSettings:
@@ -204,3 +268,22 @@ class Accounts:
     def _tell(self) -> None:
         told, self.changed = self.changed, asyncio.Event()
         told.set()
+
+
+def _named(provider: Provider, ref: AccountRef) -> Account | None:
+    return next((account for account in provider.pool.accounts if account.ref == ref), None)
+
+
+def _login_settings(provider: Provider, ref: AccountRef) -> OAuthConfig:
+    return oauth_of(provider.config, provider.config.accounts.get(ref.id)) or OAuthConfig()
+
+
+def _succeed(provider: Provider, former: Provider) -> None:
+    """Lets accounts go on as those of their name; one that was refused is asked again when it shows another thing now."""
+    for account in provider.pool.accounts:
+        before = _named(former, account.ref)
+        if before is None:
+            continue
+        provider.succeed(account, before)
+        if not provider.shows_the_same(account.ref.id, former.config):
+            account.health.record(Event.RENEWED)

@@ -13,7 +13,7 @@ from google.protobuf.timestamp_pb2 import Timestamp
 from loom_grpc.app.accounts import Accounts
 from loom_grpc.app.provider import Provider
 from loom_grpc.app.records import Records
-from loom_grpc.config import account_id
+from loom_grpc.config import ConfigError, account_id
 from loom_grpc.core import pool
 from loom_grpc.core.account import AccountExistsError, AccountRef, CredentialStore, Login, StoredKey, StoreError
 from loom_grpc.core.errors import (
@@ -56,10 +56,15 @@ _TAKE_NO_KEY: Final = {
 }
 
 
+Reload = Callable[[], Awaitable[list[str]]]
+"""Reads the configuration again, serves by it and returns the keys that it changes; raises `ConfigError`, `LlmError`."""
+
+
 class Administration:
     """Implements `core.ports.Admin` for the accounts of this server.
 
-    `catch_up` takes in what other processes have changed; `unknown_provider` makes the error for a name that is none.
+    `catch_up` takes in what other processes have changed; `unknown_provider` makes the error for a name that is none; `reload` reads the
+    configuration again.
     """
 
     def __init__(
@@ -69,6 +74,7 @@ class Administration:
         store: CredentialStore,
         catch_up: Callable[[], Awaitable[None]],
         unknown_provider: Callable[[str], LlmError],
+        reload: Reload,
         clock: Callable[[], float] = time.time,
     ) -> None:
         self._accounts = accounts
@@ -76,6 +82,7 @@ class Administration:
         self._store = store
         self._catch_up = catch_up
         self._unknown_provider = unknown_provider
+        self._reload = reload
         self._clock = clock
 
     async def list_accounts(self, provider: str = "") -> list[Account]:
@@ -165,6 +172,15 @@ class Administration:
             raise _unavailable(error) from error
         return self._shown(self._account(login.ref))
 
+    async def reload_config(self) -> list[str]:
+        """Reads the configuration again and serves by it from now on."""
+        try:
+            return await self._reload()
+        except ConfigError as error:
+            raise LlmError(
+                INVALID_REQUEST, "The configuration stays as it was.\n" + "\n".join(error.problems)
+            ) from None
+
     async def watch_health(self, provider: str = "") -> AsyncGenerator[WatchHealthResponse, None]:
         """Yields how all accounts fare, at once and after every change."""
         while True:
@@ -239,7 +255,7 @@ class Administration:
         """Writes an account as the contract has it."""
         health, counts = account.health, self._records.counts(account)
         health.usable()  # a pause that is over ends
-        credential = self._accounts.oauth.get(account.ref)
+        credential = self._accounts.login(account.ref)
         expires = credential.expires if credential is not None else None
         return Account(
             provider=account.ref.provider,

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from typing import Final
 
 from loom_grpc.config import ProviderConfig
-from loom_grpc.core.account import AccountRef
+from loom_grpc.core.account import AccountRef, Stored
 from loom_grpc.core.errors import LlmError
 from loom_grpc.core.health import Condition, Health
 from loom_grpc.core.pool import Account, Pool
 from loom_grpc.core.retry import Retry, RetryPolicy
 from loom_grpc.credentials.api_key import ApiKey
+from loom_grpc.credentials.oauth_account import OAuthCredential
 from loom_grpc.credentials.secret import Secret, Secrets
 from loom_grpc.providers import registry
 from loom_grpc.providers._http import HttpTransport, Transport
@@ -21,6 +23,12 @@ from loom_grpc.v1.admin_service_pb2 import AccountKind
 
 LONE: str = "default"
 """The id of the account that a provider's plain `api_key` makes."""
+
+_TUNING: Final = {
+    *("strategy", "cooldown_s", "usage_window_s", "default_model", "models", "options", "retry", "timeouts"),
+    *("max_connections", "accounts"),
+}
+"""The keys that have no say in whether an account of the configuration is taken, its own aside."""
 
 ConditionChanged = Callable[[Account, Condition], None]
 """Is told of an account and the condition that it had before."""
@@ -50,9 +58,16 @@ class Provider:
             retryable=_retryable(frozenset(config.retry.statuses)),
             on_retry=telemetry.retrying,
         )
+        self.lone: Account | None = None
+        """The account of a provider that is configured without `accounts`."""
+        self.logins: dict[str, OAuthCredential] = {}
+        """What the OAuth accounts show, by their ids."""
+        self.stored: Mapping[AccountRef, Stored] = {}
+        """What of the store its accounts were made of, until it is in use."""
         self._address = registry.base_url(name, config)
         self._measured = telemetry.attempt
         self._on_condition = on_condition
+        self._watches: list[Callable[[], None]] = []
         self._upstream = self._make_upstream(secrets)
 
     @property
@@ -89,6 +104,29 @@ class Provider:
         health.on_change = lambda before: self._on_condition(account, before)
         return account
 
+    def succeed(self, account: Account, former: Account) -> None:
+        """Lets an account go on with the condition and the counts of the one whose place it takes."""
+        health = account.health = former.health
+        health.retune(cooldown_s=self.config.cooldown_s, window_s=self.config.usage_window_s)
+        health.on_change = lambda before: self._on_condition(account, before)
+
+    def shows_the_same(self, id: str, former: ProviderConfig) -> bool:
+        """Tells whether an account of the configuration shows the same in the same place as with a former one."""
+        mine, other = (
+            (config.model_dump(exclude=_TUNING), config.accounts.get(id)) for config in (self.config, former)
+        )
+        return mine == other
+
+    def watch(self, secret: Secret, on_change: Callable[[], object]) -> None:
+        """Has a function called whenever a secret changes, until the provider retires."""
+        self._watches.append(secret.watch(on_change))
+
+    def retire(self) -> None:
+        """Lets calls in flight come to their end, and closes each connection as soon as it is free."""
+        self.transport.retire()
+        while self._watches:
+            self._watches.pop()()
+
     def _make_upstream(self, secrets: Secrets) -> Upstream:
         config = self.config
         upstream = Upstream(
@@ -100,20 +138,22 @@ class Provider:
             {},
             dict(config.options),
         )
-        for header, reference in config.headers.items():
-            _keep_header(upstream, header, secrets.find(reference, f"providers.{self.name}.headers.{header}"))
+        found = {
+            name: secrets.find(text, f"providers.{self.name}.headers.{name}") for name, text in config.headers.items()
+        }
+        for name, secret in found.items():
+            self._keep_header(upstream, name, secret)
         return upstream
 
+    def _keep_header(self, upstream: Upstream, header: str, secret: Secret) -> None:
+        """Sends a header from now on, and always with its secret's present text."""
 
-def _keep_header(upstream: Upstream, header: str, secret: Secret) -> None:
-    """Sends a header from now on, and always with its secret's present text."""
+        def renew() -> None:
+            upstream.set_header(header, secret.reveal())
 
-    def renew() -> None:
-        upstream.set_header(header, secret.reveal())
-
-    secret.watch(renew)
-    if secret.known:
-        renew()
+        self.watch(secret, renew)
+        if secret.known:
+            renew()
 
 
 def _transport(row: registry.Row, config: ProviderConfig) -> Transport:

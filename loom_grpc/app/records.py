@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 
 from loom_grpc.core.account import CredentialStore
@@ -31,6 +31,8 @@ class Records:
         self._accounts = accounts
         # By their health and not by the accounts: one that takes another's place goes on with its counts.
         self._kept: dict[Health, _Kept] = {}
+        self.coming: Sequence[Account] = ()
+        """Accounts that are about to be among them."""
         self._lock = asyncio.Lock()
         """Held while the store is read or written: what two writers add at once would be there twice."""
 
@@ -45,7 +47,7 @@ class Records:
         """
         async with self._lock:
             records = await self._store.load_records()
-            known, accounts = set(self._kept), list(self._accounts())
+            known, accounts = set(self._kept), [*self._accounts(), *self.coming]
             self._kept = {account.health: self._of(account) for account in accounts}
             for account in accounts:
                 if account.ref in records:

@@ -13,6 +13,7 @@ from loom_grpc.config import CredentialsConfig
 from loom_grpc.core.account import AccountRef, CredentialStore, StoreError
 from loom_grpc.core.errors import LlmError
 from loom_grpc.core.health import Event, event_of
+from loom_grpc.core.pool import Account
 from loom_grpc.telemetry import Telemetry
 
 _LOOK_S: Final = 1.0
@@ -69,7 +70,7 @@ class Upkeep:
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
-        await asyncio.gather(*(credential.close() for credential in self._accounts.oauth.values()))
+        await asyncio.gather(*(credential.close() for credential in self._accounts.logins().values()))
         if self._tasks:
             await self._guarded(self._write)
 
@@ -78,6 +79,17 @@ class Upkeep:
         with suppress(TimeoutError):
             async with asyncio.timeout(_PATIENCE_S):
                 await self._guarded(self._read)
+
+    async def make_ready(self, coming: Sequence[Account]) -> None:
+        """Writes what is left to write, and has accounts that are about to come begin as the store knows them."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(_PATIENCE_S):
+                await self._guarded(self._write)
+        self._records.coming, self._revision = coming, None
+        try:
+            await self.catch_up()
+        finally:
+            self._records.coming = ()
 
     async def _every(self, interval_s: float, work: Callable[[], Awaitable[None]]) -> None:
         while True:
@@ -138,10 +150,10 @@ class Upkeep:
 
     async def _refresh(self) -> None:
         """Renews the access tokens that end soon."""
-        await asyncio.gather(*(self._refresh_one(ref) for ref in list(self._accounts.oauth)))
+        await asyncio.gather(*(self._refresh_one(ref) for ref in self._accounts.logins()))
 
     async def _refresh_one(self, ref: AccountRef) -> None:
-        account, credential = self._accounts.find(ref), self._accounts.oauth.get(ref)
+        account, credential = self._accounts.find(ref), self._accounts.login(ref)
         if account is None or credential is None or not account.health.usable():
             return
         try:

@@ -169,6 +169,9 @@ COMMANDS: Final[dict[str, Command]] = {
             ),
         },
     ),
+    "reload": Command(
+        "Has a server read its configuration again, and lists the keys that it changes.", (*_SERVER, _TIMEOUT)
+    ),
     "check-config": Command("Prints the configuration of serve, and where each value is from.", _SERVE),
     "health": Command(
         "Tells whether a server serves.",

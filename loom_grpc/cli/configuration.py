@@ -17,12 +17,17 @@ _USUAL_FILE: Final = Path("loom.yaml")
 
 def read(arguments: argparse.Namespace) -> Loaded:
     """Reads the configuration and writes its warnings; raises `ConfigError`."""
-    given = {flag: getattr(arguments, flag.removeprefix("--").replace("-", "_"), None) for flag in FLAGS}
-    environ = {name: value for name, value in os.environ.items() if name not in VARIABLES}
-    loaded = load(file_of(arguments), environ, given, registry=PROVIDERS)
+    loaded = read_quietly(arguments, file_of(arguments))
     for text in loaded.warnings:
         warning(text)
     return loaded
+
+
+def read_quietly(arguments: argparse.Namespace, file: Path | None) -> Loaded:
+    """Reads the configuration from a file, the environment and the flags; raises `ConfigError`."""
+    given = {flag: getattr(arguments, flag.removeprefix("--").replace("-", "_"), None) for flag in FLAGS}
+    environ = {name: value for name, value in os.environ.items() if name not in VARIABLES}
+    return load(file, environ, given, registry=PROVIDERS)
 
 
 def file_of(arguments: argparse.Namespace) -> Path | None:

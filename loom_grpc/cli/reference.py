@@ -12,7 +12,7 @@ _INTRODUCTION: Final = """\
 
 <!-- Generated from loom_grpc/cli by `make docs`; do not edit. -->
 
-`loom-grpc chat`, `models` and `accounts` need nothing but `pip install loom-grpc`; the other commands need
+`loom-grpc chat`, `models`, `accounts` and `reload` need nothing but `pip install loom-grpc`; the other commands need
 `pip install 'loom-grpc[server]'`. `python -m loom_grpc.cli` is the same program.
 
 | exit code | meaning |
@@ -29,7 +29,7 @@ A flag wins over its environment variable. `LOOM_API_KEY` is the key that the se
 arguments of a process are no secret. In a container whose server wants certificates, `LOOM_CA_FILE`, `LOOM_CERT_FILE`,
 `LOOM_KEY_FILE` and `LOOM_SERVER_NAME` let the image's health check (`loom-grpc health`) in.
 
-`accounts` shows the server its admin key (`admin.api_key` there), which it takes from `LOOM_ADMIN_KEY`, else from
+`accounts` and `reload` show the server its admin key (`admin.api_key` there), which they take from `LOOM_ADMIN_KEY`, else from
 `LOOM_API_KEY`. Keys of providers and codes of logins are asked for or read from standard input: no argument holds a secret.
 [accounts.md](accounts.md) tells how accounts fare and how a login goes.
 
@@ -40,7 +40,8 @@ are replaced. Ctrl-C cancels the call, up to the provider. Without a prompt `cha
 holds a conversation, in which Ctrl-C stops an answer and Ctrl-D ends.
 
 `serve` prints its addresses, its providers and lines to try it with once it serves. SIGTERM and Ctrl-C let the calls in
-flight finish (`grpc.drain_grace_s`); a second one ends the process at once. All keys are in [config.md](config.md).
+flight finish (`grpc.drain_grace_s`); a second one ends the process at once. SIGHUP has the
+configuration read again ([reload.md](reload.md)), and `shim` does not mind it. All keys are in [config.md](config.md).
 
 `shim` reads the sections `http`, `telemetry`, `log` and `compat` of the configuration, and `grpc.drain_grace_s`.
 Credentials, `x-request-id`, trace headers and deadlines of its callers go on to the server.

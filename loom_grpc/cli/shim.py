@@ -16,7 +16,7 @@ from loom_grpc.cli.output import FAILED, say, warning
 from loom_grpc.cli.server import make_client
 from loom_grpc.client import LlmError, LoomClient
 from loom_grpc.config import Config, ConfigError, GrpcConfig, check_exposure
-from loom_grpc.server.process import make_telemetry, stop_signal, with_port
+from loom_grpc.server.process import make_telemetry, outlive_terminal, stop_signal, with_port
 from loom_grpc.shim.remote import RemoteGateway
 from loom_grpc.shim.serve import HttpEdge
 
@@ -25,6 +25,7 @@ _GREETING_S: Final = 3.0
 
 def run(arguments: argparse.Namespace) -> int:
     """Serves HTTP until SIGTERM or SIGINT."""
+    outlive_terminal()
     client = make_client(arguments)
     try:
         config = configuration.read(arguments).config

@@ -15,6 +15,7 @@ from loom_grpc.v1.admin_service_pb2 import (
     EnableAccountRequest,
     FinishLoginRequest,
     ListAccountsRequest,
+    ReloadConfigRequest,
     RemoveAccountRequest,
     StartLoginRequest,
     StartLoginResponse,
@@ -82,6 +83,13 @@ class AdminClient:
         """Finishes an OAuth login with the code that the provider showed and the state that the login began with."""
         request = FinishLoginRequest(provider=provider, code=code, state=state)
         return (await self._ask(self._stub.FinishLogin, request)).account
+
+    async def reload_config(self) -> list[str]:
+        """Has the server read its configuration again and serve by it; returns the keys that it changes, by dotted path.
+
+        INVALID_REQUEST with every problem of a configuration that cannot be served; the one before then stays.
+        """
+        return list((await self._ask(self._stub.ReloadConfig, ReloadConfigRequest())).changed_keys)
 
     async def watch_health(self, provider: str = "") -> AsyncGenerator[WatchHealthResponse, None]:
         """Yields how all accounts fare, at once and after every change, without a time limit; leaving the loop ends the call.

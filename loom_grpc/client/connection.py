@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Final, Self, TypeVar, Unpack
 
@@ -19,6 +19,9 @@ from loom_grpc.core import errors
 from loom_grpc.core.errors import LlmError
 from loom_grpc.v1.llm_service_pb2 import (
     CountTokensResponse,
+    EmbedInput,
+    EmbedRequest,
+    EmbedResponse,
     Error,
     ListModelsRequest,
     LlmEvent,
@@ -121,6 +124,22 @@ class LoomClient:
         rpc = self.stub.CountTokens(
             make_request(request, fields), timeout=self._timeout(timeout_s), metadata=self.metadata(metadata)
         )
+        return await self._answer(rpc)
+
+    async def embed(
+        self,
+        request: EmbedRequest | str | Sequence[str],
+        *,
+        model: str = "",
+        timeout_s: float | None = None,
+        metadata: Mapping[str, str] | None = None,
+    ) -> EmbedResponse:
+        """Turns texts into vectors, in their order; `model` goes with texts."""
+        if isinstance(request, str):
+            request = [request]
+        if not isinstance(request, EmbedRequest):
+            request = EmbedRequest(model=model, inputs=[EmbedInput(text=text) for text in request])
+        rpc = self.stub.Embed(request, timeout=self._timeout(timeout_s), metadata=self.metadata(metadata))
         return await self._answer(rpc)
 
     async def list_models(

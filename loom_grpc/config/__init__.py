@@ -1,5 +1,6 @@
 """The configuration: one tree of typed sections, filled from a file, then the environment, then flags."""
 
+from loom_grpc.config.change import FIXED, changed_keys, refuse_fixed
 from loom_grpc.config.error import ConfigError
 from loom_grpc.config.reference import effective, reference_markdown
 from loom_grpc.config.schema import (
@@ -36,6 +37,7 @@ from loom_grpc.config.source import FLAGS, Loaded, load
 from loom_grpc.config.value import REDACTED, account_id, split_reference
 
 __all__ = [
+    "FIXED",
     "FLAGS",
     "REDACTED",
     "AccountConfig",
@@ -67,10 +69,12 @@ __all__ = [
     "TlsConfig",
     "VaultConfig",
     "account_id",
+    "changed_keys",
     "check_exposure",
     "effective",
     "load",
     "oauth_of",
     "reference_markdown",
+    "refuse_fixed",
     "split_reference",
 ]

@@ -15,6 +15,7 @@ Finding = tuple[KeyPath, str]
 """Where something is wrong, and what."""
 
 _DATABASES: Final = ("sqlite:///", "postgresql://", "postgres://")
+_REDIS: Final = ("redis://", "rediss://", "unix://")
 _NO_ENCRYPTION_KEY: Final = (
     "needs credentials.encryption_key, because credentials in a database are encrypted; "
     "`loom-grpc encryption-key` prints one"
@@ -33,10 +34,12 @@ def problems_of(config: Config, environ: Mapping[str, str], registry: Collection
     yield from _route_problems(config)
     yield from _circles(config)
     yield from _rewrite_problems(config)
+    yield from _unknown_models(config)
     for name, provider in config.providers.items():
         if provider.enabled:
             yield from _provider_problems(("providers", name), provider)
     yield from _database_problems(config, environ)
+    yield from _cache_problems(config, environ)
     yield from _vault_problems(config)
     yield from _unset_variables(config, environ)
 
@@ -159,6 +162,15 @@ def _rewrite_problems(config: Config) -> Iterator[Finding]:
             )
 
 
+def _unknown_models(config: Config) -> Iterator[Finding]:
+    on = [name for name, provider in config.providers.items() if provider.enabled]
+    for name in config.models:
+        provider, _, model = name.partition("/")
+        if provider not in on or model in {"", "default"}:
+            hint = "" if provider in on else meant(provider, on)
+            yield ("models", name), f"must be provider/model, the provider one of {', '.join(on)}{hint}"
+
+
 def _groups(pattern: re.Pattern[str]) -> str:
     names = {number: name for name, number in pattern.groupindex.items()}
     return ", ".join(names.get(number, str(number)) for number in range(1, pattern.groups + 1)) or "no groups"
@@ -222,6 +234,14 @@ def _database_problems(config: Config, environ: Mapping[str, str]) -> Iterator[F
         yield ("database", "url"), f"must begin with one of {', '.join(_DATABASES)}"
     if config.credentials.encryption_key is None:
         yield ("database", "url"), _NO_ENCRYPTION_KEY
+
+
+def _cache_problems(config: Config, environ: Mapping[str, str]) -> Iterator[Finding]:
+    if config.cache.redis_url is None:
+        return
+    url = _text_of(config.cache.redis_url.get_secret_value(), environ)
+    if url and not url.startswith(_REDIS):
+        yield ("cache", "redis_url"), f"must begin with one of {', '.join(_REDIS)}"
 
 
 def _vault_problems(config: Config) -> Iterator[Finding]:

@@ -13,6 +13,7 @@ from pydantic import JsonValue, SecretStr
 from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 
+from loom_grpc.config.change import FIXED
 from loom_grpc.config.schema import Accounts, Config
 from loom_grpc.config.source import PREFIX, SWITCHES, VARIABLES, Loaded
 from loom_grpc.config.tree import KeyPath, child, dotted, is_leaf, item_of, leaves, reference_at, section_of
@@ -41,8 +42,16 @@ class Row(NamedTuple):
 
 def reference_markdown() -> str:
     """Writes the reference of all keys, sections and well-known environment variables."""
-    parts = [_INTRODUCTION, *(_table(name, list(_rows(name))) for name in Config.model_fields), _variables()]
+    parts = [_INTRODUCTION + _fixed(), *(_table(name, list(_rows(name))) for name in Config.model_fields), _variables()]
     return "\n".join(parts)
+
+
+def _fixed() -> str:
+    names = ", ".join(f"`{name}`" for name in FIXED)
+    return (
+        f"- The sections {names} are read at the start alone;\n"
+        "  all others also while the server runs ([reload.md](reload.md)).\n"
+    )
 
 
 def _table(name: str, rows: list[Row]) -> str:

@@ -234,6 +234,10 @@ class ProviderConfig(Section):
     options: dict[Text, JsonValue] = Field(
         default_factory=dict, description="A field merged into the JSON body of every request."
     )
+    raw: bool = Field(
+        default=False,
+        description="Passes requests to `/{provider}/raw/...` on to all of the provider's own API, with its credentials.",
+    )
     retry: RetryConfig = Field(
         default_factory=RetryConfig, description="When and how often the provider is asked again."
     )

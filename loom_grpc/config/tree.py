@@ -46,17 +46,25 @@ def child(kind: Any, key: str) -> Any:
 
 def leaves(value: Any, kind: Any = Config, path: KeyPath = ()) -> Iterator[tuple[KeyPath, Any]]:
     """Walks over all values below a place, in the order of the sections."""
+    for found, value_there, _ in _walk(value, kind, path, None):
+        yield found, value_there
+
+
+def _walk(value: Any, kind: Any, path: KeyPath, holder: Any) -> Iterator[tuple[KeyPath, Any, Any]]:
+    """Walks over all values, each with the kind of the place that holds it."""
+    # Looking into kinds takes long, so it is left out where the value alone says what is below.
     if isinstance(value, Section):
-        inner = [(name, getattr(value, name)) for name in type(value).model_fields]
+        for name, field in type(value).model_fields.items():
+            yield from _walk(getattr(value, name), field.annotation, (*path, name), kind)
     elif isinstance(value, dict) and value and not is_leaf(kind):
-        inner = list(value.items())
-    elif isinstance(value, list) and value and item_of(kind):
-        inner = [(str(number), item) for number, item in enumerate(value)]
+        below = child(kind, "")
+        for key, inner in value.items():
+            yield from _walk(inner, below, (*path, key), kind)
+    elif isinstance(value, list) and value and (item := item_of(kind)):
+        for number, inner in enumerate(value):
+            yield from _walk(inner, item, (*path, str(number)), kind)
     else:
-        yield path, value
-        return
-    for key, below in inner:
-        yield from leaves(below, child(kind, key), (*path, key))
+        yield path, value, holder
 
 
 def kind_of(path: KeyPath) -> Any:
@@ -76,16 +84,20 @@ def holds_secret(kind: Any) -> bool:
 
 def references(config: Config) -> Iterator[tuple[KeyPath, str]]:
     """Walks over all secret references, and over the headers, which may be some."""
-    for path, value in leaves(config):
-        if (reference := reference_at(path, value)) is not None:
+    for path, value, holder in _walk(config, Config, (), None):
+        if (reference := _reference(value, holder)) is not None:
             yield path, reference
 
 
 def reference_at(path: KeyPath, value: Any) -> str | None:
     """Returns a value as a secret reference, or None when it is not in the place of one."""
+    return _reference(value, kind_of(path[:-1]))
+
+
+def _reference(value: Any, holder: Any) -> str | None:
     if isinstance(value, SecretStr):
         return value.get_secret_value()
-    return str(value) if kind_of(path[:-1]) == Headers else None
+    return str(value) if isinstance(value, str) and holder == Headers else None
 
 
 def dotted(path: KeyPath) -> str:

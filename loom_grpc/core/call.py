@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 
 from loom_grpc.core.budget import RetryBudget
 from loom_grpc.core.native import Native
+from loom_grpc.core.raw import Raw
 from loom_grpc.v1.llm_service_pb2 import EmbedRequest, EmbedResponse, LlmEvent, LlmRequest, LlmResponse
 
 Send = Callable[[LlmEvent], Awaitable[object]]
@@ -37,6 +38,8 @@ class Call:
     """What to turn into vectors; None asks for an answer. `request` then says which provider and model, and holds no messages."""
     embedded: EmbedResponse | None = None
     """The vectors."""
+    raw: Raw | None = None
+    """What to pass on as it is; None for everything else."""
     provider: str = ""
     model: str = ""
     tenant: str = ""
@@ -71,6 +74,13 @@ class Call:
     """Seconds from the last attempt's start to its first content; None before that."""
     answer: LlmResponse | None = None
     """The last attempt's whole answer, or what came of it before it failed."""
+
+    def begin_embed(self, embed: EmbedRequest) -> None:
+        """Makes it a call for vectors."""
+        self.embed = embed
+        self.request = LlmRequest(
+            provider=embed.provider, model=embed.model, session_id=embed.session_id, labels=embed.labels
+        )
 
     @property
     def wants_restarts(self) -> bool:

@@ -169,6 +169,13 @@ class Health:
         self._recent: dict[int, int] = {}
         self.on_change = on_change
 
+    def retune(self, *, cooldown_s: float, window_s: float) -> None:
+        """Takes other lengths for the pause and the window; a pause that has begun stays as it is."""
+        self._cooldown_s = cooldown_s
+        if self._part_s != window_s / _PARTS:
+            self._part_s = window_s / _PARTS
+            self._recent.clear()
+
     def usable(self) -> bool:
         """Tells whether the account may be asked now; a pause that is over ends here."""
         if self.condition is Condition.COOLING and self._clock() >= self.until:

@@ -51,7 +51,7 @@ def obstacle(request: LlmRequest, facts: Facts) -> str:
     """Returns why a model is known not to be able to serve a request, in a word; empty when it may."""
     if facts.tools is False and request.tools:
         return "tools"
-    if facts.prefill is False and request.messages[-1].role == ROLE_ASSISTANT:
+    if facts.prefill is False and request.messages and request.messages[-1].role == ROLE_ASSISTANT:
         return "prefill"
     if facts.json_schema is False and request.response_format.HasField("json_schema"):
         return "json_schema"

@@ -8,7 +8,7 @@ from typing import Literal, Protocol
 
 from loom_grpc.core.call import Call, Send
 from loom_grpc.v1.admin_service_pb2 import Account, PoolHealth, StartLoginResponse, WatchHealthResponse
-from loom_grpc.v1.llm_service_pb2 import CountTokensResponse, Model
+from loom_grpc.v1.llm_service_pb2 import CountTokensResponse, EmbedResponse, Model
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +52,12 @@ class Admin(Protocol):
     async def finish_login(self, provider: str, code: str, state: str) -> Account:
         """Ends an OAuth login; LOGIN_STATE_INVALID, LOGIN_EXCHANGE_FAILED. Whatever comes of it, the login cannot be used again."""
 
+    async def reload_config(self) -> list[str]:
+        """Reads the configuration again, serves by it from now on, and returns the keys that it changes, by dotted path.
+
+        INVALID_REQUEST with every problem of a configuration that cannot be served; the one before then stays.
+        """
+
     def watch_health(self, provider: str = "") -> AsyncGenerator[WatchHealthResponse, None]:
         """Yields how all accounts fare, at once and after every change."""
 
@@ -63,10 +69,16 @@ class Gateway(Protocol):
         """Answers a call, as every `Handler` does."""
 
     async def list_models(self, provider: str = "") -> list[Model]:
-        """Returns the models of one provider or of all, ordered by provider and id."""
+        """Returns the models of one provider; or the routes and aliases and the models of all, ordered by provider and id."""
 
     async def count_tokens(self, call: Call) -> CountTokensResponse:
         """Counts the prompt tokens of the call's request."""
+
+    async def embed(self, call: Call) -> EmbedResponse:
+        """Turns what the call's `embed` holds into vectors."""
+
+    async def pass_on(self, call: Call) -> None:
+        """Passes the call's `raw` on to the provider that its request names; PERMISSION_DENIED where that is switched off."""
 
     async def providers(self) -> list[ProviderState]:
         """Returns every provider that the contract knows by name or that is configured."""

@@ -58,6 +58,8 @@ def check_embed(request: EmbedRequest) -> None:
     """Refuses what no provider could turn into vectors; the error names the field. Raises `LlmError` (INVALID_REQUEST)."""
     _check_name(request.provider, "provider")
     _check_name(request.model, "model")
+    if request.model in ("", "default"):
+        raise _wrong("model", "must name a model for embeddings, such as openai/text-embedding-3-small")
     if not request.inputs:
         raise _wrong("inputs", "at least one is needed")
     for index, input_ in enumerate(request.inputs):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
@@ -76,14 +76,15 @@ class Secret:
         await self._fetch()
         return self._text != before
 
-    def watch(self, on_change: Callable[[], object]) -> None:
-        """Has a function called after every change, in the event loop's thread."""
+    def watch(self, on_change: Callable[[], object]) -> Callable[[], None]:
+        """Has a function called after every change, in the event loop's thread, until what is returned is called."""
         self._watchers.append(on_change)
+        return lambda: self._watchers.remove(on_change)
 
     def replace(self, text: str) -> None:
         """Takes another text."""
         self._text = text
-        for on_change in self._watchers:
+        for on_change in list(self._watchers):
             on_change()
 
     def __repr__(self) -> str:
@@ -114,7 +115,8 @@ class Secrets:
         self._on_trouble = on_trouble
         self._on_rotation = on_rotation
         self._found: dict[str, Secret] = {}
-        self._files: list[tuple[SecretFile, Place[str | None]]] = []
+        self._files: dict[str, tuple[SecretFile, Place[str | None]]] = {}
+        """By their paths."""
         self._vault: Vault | None = None
         self._vault_trouble = ""
         self._vault_lock = asyncio.Lock()
@@ -153,12 +155,28 @@ class Secrets:
                 async with asyncio.timeout(_START_S):
                     await self._asked.wait()
 
+    async def settle(self) -> None:
+        """Fetches what has not been read yet, for which it waits at most 5 s; trouble is told, not raised."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(_START_S):
+                await asyncio.gather(*(secret.renew() for secret in self._found.values() if not secret.known))
+
+    def retain(self, references: Collection[str]) -> None:
+        """Forgets, and no longer watches, what none of these references means; who has such a secret keeps its last text."""
+        for reference in [found for found in self._found if found not in references]:
+            del self._found[reference]
+            source, rest = split_reference(reference)
+            if source == "file":
+                del self._files[rest]
+            else:
+                self._forget_field(*rest.split("#", 1))
+
     async def close(self) -> None:
         """Stops watching, and waits for what is being read, which takes seconds at most."""
         for watch in self._watches:
             watch.cancel()
         await asyncio.gather(*self._watches, return_exceptions=True)
-        await asyncio.gather(*(place.finish() for _, place in self._files))
+        await asyncio.gather(*(place.finish() for _, place in self._files.values()))
         await asyncio.gather(*(place.finish() for place in self._paths.values()))
         if self._vault is not None:
             self._vault.close()
@@ -168,7 +186,7 @@ class Secrets:
         text = _now(file.read, key)
         place: Place[str | None] = Place(file.read_again, lambda outcome: self._take(secret, outcome), asyncio.Lock())
         secret = Secret(key, text, place.look)
-        self._files.append((file, place))
+        self._files[path] = (file, place)
         self._on_text(text)
         return secret
 
@@ -184,6 +202,11 @@ class Secrets:
         secret.trouble = self._vault_trouble
         self._wanted.set()
         return secret
+
+    def _forget_field(self, path: str, field: str) -> None:
+        del self._fields[path][field]
+        if not self._fields[path]:
+            del self._fields[path], self._paths[path]
 
     def _make_vault(self, key: str) -> Vault:
         config = self._vault_config
@@ -205,7 +228,7 @@ class Secrets:
     async def _watch_files(self) -> None:
         while True:
             await asyncio.sleep(_FILES_S)
-            changed = await asyncio.to_thread(_changed, self._files) if self._files else []
+            changed = await asyncio.to_thread(_changed, list(self._files.values())) if self._files else []
             await asyncio.gather(*(place.look() for place in changed))
 
     async def _watch_vault(self) -> None:
@@ -236,7 +259,7 @@ class Secrets:
             self._vault_is_out(str(outcome))
             return
         self._vault_trouble = ""
-        for field, secret in self._fields[path].items():
+        for field, secret in self._fields.get(path, {}).items():
             self._take(secret, outcome if isinstance(outcome, SecretError) else _pick(outcome, f"{path}#{field}"))
 
     def _vault_is_out(self, trouble: str) -> None:
@@ -295,7 +318,7 @@ def _now(read: Callable[[], str], key: str) -> str:
 
 
 def _changed(files: Iterable[tuple[SecretFile, Place[str | None]]]) -> list[Place[str | None]]:
-    return [place for file, place in list(files) if file.changed()]
+    return [place for file, place in files if file.changed()]
 
 
 def _pick(fields: _Fields, reference: str) -> str | SecretError:

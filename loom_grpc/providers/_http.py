@@ -36,6 +36,9 @@ class Transport(Protocol):
     async def open(self, method: str, url: str, headers: Mapping[str, str], body: bytes, connect_s: float) -> Response:
         """Sends a request and returns when the answer's head is there; cancelling closes the connection."""
 
+    def retire(self) -> None:
+        """Closes every connection as soon as it carries no request; calls in flight may still open some."""
+
     async def close(self) -> None:
         """Closes every connection."""
 
@@ -74,6 +77,7 @@ class HttpTransport:
         self._free: dict[Origin, list[Connection]] = {}
         self._busy: dict[Connection, Origin] = {}
         self._places: dict[str, Place] = {}
+        self._retired = False
         self._closed = False
 
     async def open(self, method: str, url: str, headers: Mapping[str, str], body: bytes, connect_s: float) -> Response:
@@ -92,6 +96,13 @@ class HttpTransport:
                 stale = connection.kept and not connection.heard and error.reason == PROVIDER_UNAVAILABLE
                 if not stale or self._closed:
                     raise
+
+    def retire(self) -> None:
+        """Closes the free connections now, and each of the others when its request is answered."""
+        self._retired = True
+        for connection in [free for kept in self._free.values() for free in kept]:
+            connection.abort()
+        self._free.clear()
 
     async def close(self) -> None:
         """Closes every connection."""
@@ -144,7 +155,9 @@ class HttpTransport:
 
     def _on_free(self, connection: Connection) -> None:
         origin = self._leave(connection)
-        if origin is not None:
+        if self._retired:
+            connection.abort()
+        elif origin is not None:
             connection.free_since = asyncio.get_running_loop().time()
             self._free.setdefault(origin, []).append(connection)
 

@@ -17,6 +17,7 @@ from loom_grpc.core.exact import dumps
 from loom_grpc.core.native import Native
 from loom_grpc.core.request import merge, options
 from loom_grpc.core.sse import BodyFramer, SseFramer
+from loom_grpc.providers import openai_responses
 from loom_grpc.providers.classify import json_object, json_value, provider_error
 from loom_grpc.providers.dialect import EmbeddingCodec, HttpRequest, framer_of, native_body, read_models
 from loom_grpc.providers.embedding import OpenAIEmbedding
@@ -71,6 +72,8 @@ class Host:
     path: str = "/chat/completions"
     most_embeddings: int = 2048
     """How many inputs a request for embeddings may have."""
+    responses: bool = False
+    """Whether the host has the Responses API too."""
 
 
 class OpenAI:
@@ -101,6 +104,8 @@ class OpenAI:
 
     def encode_native(self, call: Call, native: Native) -> HttpRequest | None:
         """Takes Chat Completions as they are; a stream is asked to end with its usage, whatever the caller wants."""
+        if self._speaks_responses(native):
+            return openai_responses.encode(call, native, self._headers)
         if native.dialect != NAME:
             return None
         body = {**native_body(call, native), "model": call.model}
@@ -113,6 +118,8 @@ class OpenAI:
 
     def decoder(self, call: Call, media_type: str) -> Decoder:
         """Reads server-sent events, or a whole completion from JSON."""
+        if self._speaks_responses(call.native):
+            return openai_responses.decoder(call, media_type)
         return ChatDecoder(Answer(call, NAME, read_usage), framer_of(call, media_type))
 
     def error(self, status: int, headers: Mapping[str, str], body: bytes) -> LlmError:
@@ -136,6 +143,9 @@ class OpenAI:
         """Reads the list of models, which Together sends bare (docs.together.ai/reference/models, seen 2026-11-21)."""
         value = json_value(body)
         return read_models(value.get("data") if isinstance(value, dict) else value, "name")
+
+    def _speaks_responses(self, native: Native | None) -> bool:
+        return self._host.responses and native is not None and native.dialect == openai_responses.NAME
 
 
 def read_usage(usage: dict[str, Any]) -> Usage:

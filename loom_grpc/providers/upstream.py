@@ -20,6 +20,7 @@ from loom_grpc.core.errors import (
     PROVIDER_TIMEOUT,
     LlmError,
 )
+from loom_grpc.core.raw import Raw, RawError, Refused
 from loom_grpc.core.request import with_defaults
 from loom_grpc.providers._http import Response, Transport
 from loom_grpc.providers.dialect import Dialect, HttpRequest
@@ -95,8 +96,11 @@ class Upstream:
     async def __call__(self, call: Call, send: Send) -> None:
         """Asks once and sends every event of the answer; raises `LlmError`; cancelling closes the connection.
 
-        A call for vectors sends no events.
+        A call for vectors, or one that is passed on as it is, sends no events.
         """
+        if call.raw is not None:
+            await self._pass_on(call, call.raw)
+            return
         if call.embed is not None:
             call.embedded = await self._embed(call, call.embed)
             return
@@ -115,6 +119,33 @@ class Upstream:
             finally:
                 response.close(finished)
 
+    async def _pass_on(self, call: Call, raw: Raw) -> None:
+        """Sends a request as it came, with our credentials, and its answer back; what is not 2xx is raised with the answer in it."""
+        shown = await self._credential.headers()
+        headers = {**self._headers, **raw.headers, **shown}
+        url = self._base_url + raw.target
+        async with _Watch(call, self._limits) as watch:
+            response = await watch.wait(
+                self._transport.open(raw.method, url, headers, raw.body, self._limits.connect_s)
+            )
+            finished = False
+            try:
+                if response.status >= 400:
+                    raise await self._refused(response, watch)
+                call.responded = True
+                await raw.reply.begin(response.status, response.headers)
+                while chunk := await watch.wait(response.read()):
+                    watch.has_spoken()
+                    await raw.reply.write(chunk)
+                finished = True
+            finally:
+                response.close(finished)
+
+    async def _refused(self, response: Response, watch: _Watch) -> RawError:
+        body = await _read_some(response, watch)
+        error = self.dialect.error(response.status, response.headers, body)
+        return RawError(error, Refused(response.status, response.headers, body))
+
     async def _embed(self, call: Call, request: EmbedRequest) -> EmbedResponse:
         """Asks for vectors, as often as the provider's limit makes it."""
         codec = self.dialect.embedding
@@ -126,7 +157,7 @@ class Upstream:
             for inputs in _batches(request.inputs, codec.most(call.model)):
                 answer = await self._open(codec.encode(call.model, inputs, request), watch)
                 add(response, codec.decode(await _read_to_end(answer, watch)), inputs)
-        call.answer = LlmResponse(usage=response.usage)
+        call.answer = LlmResponse(model=response.model, usage=response.usage)
         return response
 
     async def count_tokens(self, call: Call) -> int | None:
@@ -197,7 +228,7 @@ class Upstream:
 
 def _unsayable(name: str, provider: str) -> LlmError:
     message = f"{name}: {provider} has no such field; leave it out, or ask the operator to set compat.untold: drop."
-    return LlmError(INVALID_REQUEST, message, field=name)
+    return LlmError(INVALID_REQUEST, message, field=name, code="unsupported_parameter")
 
 
 def _is_refusal(error: LlmError) -> bool:

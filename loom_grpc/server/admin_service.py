@@ -28,6 +28,8 @@ from loom_grpc.v1.admin_service_pb2 import (
     FinishLoginResponse,
     ListAccountsRequest,
     ListAccountsResponse,
+    ReloadConfigRequest,
+    ReloadConfigResponse,
     RemoveAccountRequest,
     RemoveAccountResponse,
     StartLoginRequest,
@@ -69,6 +71,10 @@ async def _finish_login(admin: Admin, request: FinishLoginRequest) -> FinishLogi
     return FinishLoginResponse(account=await admin.finish_login(request.provider, request.code, request.state))
 
 
+async def _reload_config(admin: Admin, _request: ReloadConfigRequest) -> ReloadConfigResponse:
+    return ReloadConfigResponse(changed_keys=await admin.reload_config())
+
+
 class _Method(NamedTuple):
     request: type[Any]
     perform: Callable[[Admin, Any], Awaitable[Message]]
@@ -84,6 +90,7 @@ _METHODS: Final[dict[str, _Method]] = {
     "DisableAccount": _Method(DisableAccountRequest, _disable_account),
     "StartLogin": _Method(StartLoginRequest, _start_login),
     "FinishLogin": _Method(FinishLoginRequest, _finish_login),
+    "ReloadConfig": _Method(ReloadConfigRequest, _reload_config, all_providers=True),
 }
 """The methods with one answer."""
 
@@ -128,7 +135,7 @@ class AdminEdge:
                 admin = self._gateway.admin(rpc.key)
                 request = self._entrance.parse(method.request(), data)
                 rpc.act.account = _subject(request)
-                if not (request.provider or method.all_providers):
+                if not (method.all_providers or request.provider):
                     raise LlmError(INVALID_REQUEST, "provider: is missing.", field="provider")
                 response = await _to_its_end(method.perform(admin, request))
                 rpc.act.account = _outcome(response) or rpc.act.account
@@ -184,7 +191,8 @@ def _id(id: str) -> str:
 def _subject(request: Any) -> str:
     """Returns which account or provider a request is about."""
     id = getattr(request, "id", "") or getattr(request, "account_id", "")
-    return f"{request.provider}/{id}" if id else str(request.provider)
+    provider = getattr(request, "provider", "")
+    return f"{provider}/{id}" if id else provider
 
 
 def _outcome(response: Any) -> str:

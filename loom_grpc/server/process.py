@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
+from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import NamedTuple
 
@@ -18,6 +19,8 @@ class Worker(NamedTuple):
 
     number: int
     shared: Path
+    line: Connection
+    """To the parent, which tells it when the configuration changes."""
 
 
 def make_telemetry(config: Config, worker: Worker | None = None) -> Telemetry:
@@ -29,6 +32,11 @@ def make_telemetry(config: Config, worker: Worker | None = None) -> Telemetry:
     if worker is None:
         return Telemetry(config, otlp_headers=headers)
     return Telemetry(config, otlp_headers=headers, worker=worker.number, shared=worker.shared)
+
+
+def outlive_terminal() -> None:
+    """Keeps SIGHUP from ending the process, as it would until somebody listens to it."""
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
 
 
 def stop_signal(*, worker: bool = False) -> asyncio.Event:

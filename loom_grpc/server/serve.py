@@ -5,7 +5,9 @@ from __future__ import annotations
 import asyncio
 import gc
 import os
-from collections.abc import Callable, Coroutine
+from collections.abc import AsyncIterator, Callable, Coroutine
+from contextlib import asynccontextmanager
+from multiprocessing.connection import Connection
 from pathlib import Path
 
 import uvloop
@@ -13,7 +15,10 @@ import uvloop
 from loom_grpc.app import App
 from loom_grpc.config import Config, Loaded
 from loom_grpc.server.edge import GrpcEdge
+from loom_grpc.server.line import Line
 from loom_grpc.server.process import Worker, make_telemetry, stop_signal, with_port
+from loom_grpc.server.reload import Reloading
+from loom_grpc.server.source import Source
 from loom_grpc.server.worker import supervise
 from loom_grpc.shim.serve import HttpEdge
 from loom_grpc.telemetry import Telemetry
@@ -22,17 +27,19 @@ Ready = Callable[[str, str], None]
 """Is told the gRPC and the HTTP address, the latter empty when there is none, once calls are served."""
 
 
-def run(loaded: Loaded, on_ready: Ready) -> int:
-    """Serves until SIGTERM or SIGINT and returns the exit code; raises `ConfigError` when it cannot start."""
-    config = loaded.config
-    if config.workers > 1:
-        return supervise(config, work, on_ready)
-    return _run(_serve(config, on_ready, None))
+def run(loaded: Loaded, source: Source, on_ready: Ready) -> int:
+    """Serves until SIGTERM or SIGINT and returns the exit code; raises `ConfigError` when it cannot start.
+
+    `source` is where the configuration is read from again.
+    """
+    if loaded.config.workers > 1:
+        return supervise(loaded, source, work, on_ready)
+    return _run(_serve_alone(loaded.config, source, on_ready))
 
 
-def work(config: Config, number: int, shared: Path, on_ready: Callable[[], None]) -> int:
+def work(config: Config, number: int, shared: Path, line: Connection) -> int:
     """Serves as one of several workers."""
-    return _run(_serve(config, lambda _grpc, _http: on_ready(), Worker(number, shared)))
+    return _run(_serve_beside(config, Worker(number, shared, line)))
 
 
 def _run(serving: Coroutine[None, None, int]) -> int:
@@ -40,21 +47,41 @@ def _run(serving: Coroutine[None, None, int]) -> int:
         return runner.run(serving)
 
 
-async def _serve(config: Config, on_ready: Ready, worker: Worker | None) -> int:
-    stop = stop_signal(worker=worker is not None)
-    telemetry = make_telemetry(config, worker)
-    await telemetry.start()
-    try:
-        async with App(config, os.environ, telemetry) as app:
-            await _serve_edges(config, app, telemetry, on_ready, stop, shared_port=worker is not None)
-    finally:
-        await telemetry.close()
+async def _serve_alone(config: Config, source: Source, on_ready: Ready) -> int:
+    stop = stop_signal()
+    telemetry = make_telemetry(config)
+    async with _running(telemetry), App(config, os.environ, telemetry) as app:
+        await _serve_edges(config, app, telemetry, Reloading(source, app, telemetry), on_ready, stop)
     return 0
 
 
+async def _serve_beside(config: Config, worker: Worker) -> int:
+    stop = stop_signal(worker=True)
+    telemetry = make_telemetry(config, worker)
+    async with _running(telemetry), App(config, os.environ, telemetry) as app:
+        await _serve_edges(config, app, telemetry, Line(worker.line, app, telemetry), _parent_tells, stop)
+    return 0
+
+
+@asynccontextmanager
+async def _running(telemetry: Telemetry) -> AsyncIterator[None]:
+    await telemetry.start()
+    try:
+        yield
+    finally:
+        await telemetry.close()
+
+
 async def _serve_edges(
-    config: Config, app: App, telemetry: Telemetry, on_ready: Ready, stop: asyncio.Event, *, shared_port: bool
+    config: Config,
+    app: App,
+    telemetry: Telemetry,
+    reloading: Reloading | Line,
+    on_ready: Ready,
+    stop: asyncio.Event,
 ) -> None:
+    shared_port = isinstance(reloading, Line)
+    app.reload = reloading.reload
     grpc_edge = GrpcEdge(config.grpc, app, telemetry, shared_port=shared_port)
     http_edge = HttpEdge(config, app, telemetry, shared_port=shared_port) if config.http.enabled else None
     grpc_address = with_port(config.grpc.address, await grpc_edge.start())
@@ -63,9 +90,15 @@ async def _serve_edges(
     # What start-up made stays for good: the garbage collector need not look at it again and again.
     gc.collect()
     gc.freeze()
+    reloading.start()
     on_ready(grpc_address, http_address)
     await stop.wait()
+    await reloading.close()
     grace_s = config.grpc.drain_grace_s
     telemetry.log.info("draining", grace_s=grace_s)
     await asyncio.gather(grpc_edge.drain(grace_s), *([http_edge.drain(grace_s)] if http_edge else []))
     telemetry.log.info("stopped")
+
+
+def _parent_tells(_grpc_address: str, _http_address: str) -> None:
+    """Leaves it to the parent to say where calls are served."""

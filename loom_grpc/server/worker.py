@@ -1,4 +1,8 @@
-"""Several server processes behind one port: the parent holds the port, starts the workers, and replaces those that die."""
+"""Several server processes behind one port: the parent holds the port, starts the workers, and replaces those that die.
+
+It alone reads the configuration again. One worker tries what it has read; when that one serves by it the others get it, and so do those
+that are started later.
+"""
 
 from __future__ import annotations
 
@@ -6,35 +10,77 @@ import multiprocessing
 import os
 import signal
 import socket
-from collections.abc import Callable
+import time
+from collections import deque
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
 from multiprocessing.context import SpawnProcess
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from types import FrameType
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
-from loom_grpc.config import Config, ConfigError
+from loom_grpc.config import Config, ConfigError, Loaded, changed_keys
+from loom_grpc.server.line import Gives, Offers, Serves, Tells, Tried, Wants
+from loom_grpc.server.source import Source
 
 _MAX_EARLY_DEATHS: Final = 3
 """So many workers that die one after the other without having served end the server: the cause will not go away."""
 _SPAWN: Final = multiprocessing.get_context("spawn")
 
 Ready = Callable[[str, str], None]
-Work = Callable[[Config, int, Path, Callable[[], None]], int]
-"""Serves in a process of its own: the configuration, the worker's number, a folder that the workers share, and whom to tell when
-calls are served."""
+Work = Callable[[Config, int, Path, Connection], int]
+"""Serves in a process of its own: the configuration, the worker's number, a folder that the workers share, and the line to the parent."""
 
 
-class _Worker(NamedTuple):
+@dataclass(eq=False)
+class _Worker:
+    """A worker, and what it is known to serve by."""
+
     number: int
     process: SpawnProcess
-    news: Connection
-    """Says when the worker serves, or the problems of a configuration that it cannot serve with; at its end when it died before."""
+    line: Connection
+    config: Config
+    serves: bool = False
+    trying: Config | None = None
+    refused: Config | None = None
+
+    def say(self, message: Offers | Tells) -> None:
+        """Tells the worker something; one that has just died needs no word."""
+        with suppress(OSError):
+            self.line.send(message)
+
+    def knows(self, config: Config) -> bool:
+        """Tells whether the worker serves by a configuration or has refused it."""
+        return config is self.config or config is self.refused
+
+    def offer(self, config: Config) -> None:
+        """Has the worker try a configuration."""
+        self.trying = config
+        self.say(Offers(config))
 
 
-def supervise(config: Config, work: Work, on_ready: Ready) -> int:
-    """Runs `config.workers` processes until SIGTERM or SIGINT and returns the exit code; raises `ConfigError` when it cannot start."""
+class _Wish(NamedTuple):
+    """Somebody wants the configuration to be read again: an operator who has asked a worker, or else SIGHUP or a changed file."""
+
+    worker: _Worker | None = None
+    number: int | None = None
+
+
+class _Trial(NamedTuple):
+    """A configuration that one worker tries for all."""
+
+    wish: _Wish
+    worker: _Worker
+    loaded: Loaded
+    keys: tuple[str, ...]
+
+
+def supervise(loaded: Loaded, source: Source, work: Work, on_ready: Ready) -> int:
+    """Runs `workers` processes until SIGTERM or SIGINT and returns the exit code; raises `ConfigError` when it cannot start."""
+    config = loaded.config
     held = [_hold("grpc.address", config.grpc.address)]
     if config.http.enabled:
         held.append(_hold("http.address", config.http.address))
@@ -43,17 +89,30 @@ def supervise(config: Config, work: Work, on_ready: Ready) -> int:
     http = config.http.model_copy(update={"address": addresses[-1]}) if config.http.enabled else config.http
     try:
         with TemporaryDirectory(prefix="loom-grpc-") as shared:
-            return _Fleet(config.model_copy(update={"grpc": grpc, "http": http}), work, Path(shared), on_ready).run()
+            return _Fleet(config, {"grpc": grpc, "http": http}, source, work, Path(shared), on_ready).run()
     finally:
         for sock in held:
             sock.close()
 
 
 class _Fleet:
-    """The workers and what has become of them."""
+    """The workers and what has become of them. `edges` are the sections with the ports that were taken."""
 
-    def __init__(self, config: Config, work: Work, shared: Path, on_ready: Ready) -> None:
-        self._config = config
+    def __init__(
+        self,
+        config: Config,
+        edges: Mapping[str, object],
+        source: Source,
+        work: Work,
+        shared: Path,
+        on_ready: Ready,
+    ) -> None:
+        self._read = config
+        """The configuration as it was read."""
+        self._edges = edges
+        self._config = config.model_copy(update=edges)
+        """What the workers are to serve by."""
+        self._source = source
         self._work = work
         self._shared = shared
         self._on_ready = on_ready
@@ -62,60 +121,150 @@ class _Fleet:
         self._early_deaths = 0
         self._refusal: tuple[str, ...] = ()
         self._signals = 0
+        self._wishes: deque[_Wish] = deque()
+        self._trial: _Trial | None = None
+        self._look_at = 0.0
 
     def run(self) -> int:
         wake, self._wake = os.pipe()
-        for end in (signal.SIGTERM, signal.SIGINT):
-            signal.signal(end, self._on_signal)
+        for heard in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+            signal.signal(heard, self._on_signal)
         for number in range(self._config.workers):
             self._start(number)
         while self._workers:
-            news = {worker.news: worker for worker in self._workers.values() if worker.number in self._unserved}
+            lines = {worker.line: worker for worker in self._workers.values()}
             ends = {worker.process.sentinel: worker for worker in self._workers.values()}
-            for source in wait([wake, *news, *ends]):
+            for source in wait([wake, *lines, *ends], self._pause_s()):
                 if source == wake:
-                    self._stop(os.read(wake, 1))
+                    self._take_signal(os.read(wake, 1)[0])
                 elif isinstance(source, int):
                     self._buried(ends[source])
                 else:
-                    self._hear(news[source])  # type: ignore[index] # wait() returns what it was given
+                    self._hear(lines[source])  # type: ignore[index] # wait() returns what it was given
+            self._look()
+            self._go_on()
         if self._refusal:
             raise ConfigError(*self._refusal)
         return 1 if self._early_deaths >= _MAX_EARLY_DEATHS else 0
 
     def _start(self, number: int) -> None:
-        receiver, sender = _SPAWN.Pipe(duplex=False)
-        process = _SPAWN.Process(target=_run_worker, args=(self._work, self._config, number, self._shared, sender))
-        process.start()
-        sender.close()
-        self._workers[number] = _Worker(number, process, receiver)
+        line, far_end = _SPAWN.Pipe()
+        process = _SPAWN.Process(target=_run_worker, args=(self._work, self._config, number, self._shared, far_end))
+        # Blocked here it stays blocked there, until the worker ignores it: the signal may come to the whole process group.
+        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGHUP})
+        try:
+            process.start()
+        finally:
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGHUP})
+        far_end.close()
+        self._workers[number] = _Worker(number, process, line, self._config)
 
     def _hear(self, worker: _Worker) -> None:
-        """Takes the news that a worker serves; the end of its pipe without news is followed by its end."""
+        """Takes a message; the end of a line is followed by the end of its worker."""
         try:
-            refusal: tuple[str, ...] = worker.news.recv()
-        except EOFError:
+            message: Any = worker.line.recv()
+        except (EOFError, OSError):
             worker.process.join()
             return
-        if refusal:
-            self._refusal = refusal
-            self._end()
-            return
+        match message:
+            case Serves():
+                self._welcome(worker)
+            case Gives(problems):
+                self._refusal = problems
+                self._end()
+            case Wants(number):
+                self._wishes.append(_Wish(worker, number))
+            case Tried(problems):
+                self._weigh(worker, problems)
+
+    def _welcome(self, worker: _Worker) -> None:
+        """Counts a worker in that has begun to serve."""
+        worker.serves = True
         self._early_deaths = 0
         self._unserved.discard(worker.number)
         if not self._unserved and self._on_ready is not _said:
             on_ready, self._on_ready = self._on_ready, _said
             on_ready(self._config.grpc.address, self._config.http.address if self._config.http.enabled else "")
 
+    def _pause_s(self) -> float:
+        return max(0.0, self._look_at - time.monotonic())
+
+    def _look(self) -> None:
+        """Looks at the file when it is time to."""
+        if self._pause_s() > 0:
+            return
+        config = self._read.reload
+        if config.watch and self._source.has_changed():
+            self._wishes.append(_Wish())
+        self._look_at = time.monotonic() + self._source.pause_s(config.poll_s)
+
+    def _go_on(self) -> None:
+        """Turns to the next wish when no worker is trying the last one's configuration, and brings all others in step."""
+        if self._signals:
+            return
+        if self._trial is None and self._wishes and any(worker.serves for worker in self._workers.values()):
+            self._fulfil(self._wishes[0])
+        for worker in self._workers.values():
+            if worker.serves and worker.trying is None and not worker.knows(self._config):
+                worker.offer(self._config)
+
+    def _fulfil(self, wish: _Wish) -> None:
+        worker = self._spokesman(wish)
+        if worker.trying is not None or not (wish.worker or worker).serves:
+            return  # it will say when it is done, or serves
+        self._wishes.popleft()
+        try:
+            loaded = self._source.renew(self._read)
+        except ConfigError as error:
+            self._tell(wish, problems=error.problems)
+            return
+        keys = tuple(changed_keys(self._read, loaded.config))
+        if not keys:
+            self._tell(wish, warnings=loaded.warnings)
+            return
+        self._trial = _Trial(wish, worker, loaded, keys)
+        worker.offer(loaded.config.model_copy(update=self._edges))
+
+    def _weigh(self, worker: _Worker, problems: tuple[str, ...]) -> None:
+        """Takes what came of a configuration that a worker was offered."""
+        tried, worker.trying = worker.trying, None
+        if problems:
+            worker.refused = tried
+        elif tried is not None:
+            worker.config = tried
+        trial = self._trial
+        if trial is None or trial.worker is not worker:
+            if problems:
+                worker.say(Tells(None, problems=problems))
+            return
+        self._trial = None
+        if problems:
+            self._tell(trial.wish, problems=problems)
+        else:
+            self._read, self._config = trial.loaded.config, worker.config
+            self._tell(trial.wish, keys=trial.keys, warnings=trial.loaded.warnings)
+
+    def _tell(self, wish: _Wish, **news: tuple[str, ...]) -> None:
+        """Tells a worker what came of a wish: the one that has it of an operator, or else any, which writes it to the log."""
+        self._spokesman(wish).say(Tells(wish.number, **news))
+
+    def _spokesman(self, wish: _Wish) -> _Worker:
+        serving = [worker for worker in self._workers.values() if worker.serves]
+        return wish.worker if wish.worker in serving else min(serving, key=lambda worker: worker.trying is not None)
+
     def _buried(self, worker: _Worker) -> None:
         """Replaces a worker that died, except while stopping."""
         if self._workers.get(worker.number) is not worker:
             return
         worker.process.join()
-        worker.news.close()
+        worker.line.close()
         del self._workers[worker.number]
+        self._wishes = deque(wish for wish in self._wishes if wish.worker is not worker)
         if self._signals:
             return
+        if self._trial is not None and self._trial.worker is worker:
+            self._trial = None
+            self._bury_trial()
         if worker.number in self._unserved:
             self._early_deaths += 1
         if self._early_deaths >= _MAX_EARLY_DEATHS:
@@ -124,11 +273,19 @@ class _Fleet:
         self._unserved.add(worker.number)
         self._start(worker.number)
 
+    def _bury_trial(self) -> None:
+        """Refuses a configuration whose first worker died over it, or while it tried: it is not worth another one."""
+        if any(worker.serves for worker in self._workers.values()):
+            self._tell(_Wish(), problems=("the worker that tried the new configuration has died; try once more",))
+
     def _on_signal(self, number: int, frame: FrameType | None) -> None:
         os.write(self._wake, bytes([number]))
 
-    def _stop(self, number: bytes) -> None:
-        """Hands the first signal on as SIGTERM; a second one kills."""
+    def _take_signal(self, number: int) -> None:
+        """Reads the configuration on SIGHUP. Of the others, hands the first on as SIGTERM; a second one kills."""
+        if number == signal.SIGHUP:
+            self._wishes.append(_Wish())
+            return
         self._signals += 1
         self._signal_workers(signal.SIGTERM if self._signals == 1 else signal.SIGKILL)
 
@@ -147,13 +304,14 @@ def _said(grpc_address: str, http_address: str) -> None:
     """Stands in for `on_ready` once it has been told."""
 
 
-def _run_worker(work: Work, config: Config, number: int, shared: Path, news: Connection) -> None:
-    # The terminal sends Ctrl-C to every process of the group; only the parent decides when to stop.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+def _run_worker(work: Work, config: Config, number: int, shared: Path, line: Connection) -> None:
+    # The terminal sends Ctrl-C to every process of the group; only the parent decides when to stop, and when to read again.
+    for ignored in (signal.SIGINT, signal.SIGHUP):
+        signal.signal(ignored, signal.SIG_IGN)
     try:
-        code = work(config, number, shared, lambda: news.send(()))
+        code = work(config, number, shared, line)
     except ConfigError as error:
-        news.send(error.problems)
+        line.send(Gives(error.problems))
         code = 1
     raise SystemExit(code)
 

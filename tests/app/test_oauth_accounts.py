@@ -237,3 +237,27 @@ async def calls(server: Server, our: World) -> int:
             await asyncio.gather(*(stub.Complete(ask(f"call {number}")) for number in range(5)))
             answered += 5
     return answered
+
+
+async def test_a_login_outlasts_another_configuration_of_its_provider(tmp_path: Path) -> None:
+    async with world(tmp_path) as our, serving(our.config) as server:
+        login = await log_in(server, "alice")
+        code, state = await browse(login.authorize_url)
+        await finish(server, code, state)
+        tree = our.config.model_dump(exclude_unset=True)
+        patient, off = (
+            Config.model_validate(
+                tree | {"providers": {**tree["providers"], "openai": tree["providers"]["openai"] | keys}}
+            )
+            for keys in ({"timeouts": {"total_s": 30.0}}, {"enabled": False})
+        )
+        before = server.app.parts.providers["openai"].logins["alice"]
+        await server.app.adopt(patient)
+        after = server.app.parts.providers["openai"].logins["alice"]
+        await server.stub.Complete(ask("patiently"))
+        await server.app.adopt(off)
+        await server.app.adopt(our.config)
+        await server.stub.Complete(ask("back again"))
+
+        assert after is before
+    assert (our.oauth.exchanges, our.oauth.refreshes, our.refused) == (1, 0, [])

@@ -67,7 +67,7 @@ class Script(AdminServiceServicer):
         return await self.plays.pop(0)(request, context)
 
     ListAccounts = AddAccount = RemoveAccount = EnableAccount = DisableAccount = run
-    StartLogin = FinishLogin = WatchHealth = run  # type: ignore[assignment]
+    StartLogin = FinishLogin = WatchHealth = ReloadConfig = run  # type: ignore[assignment]
 
     def answers(self, *responses: Any) -> None:
         """Lets the next calls have these answers."""

@@ -579,3 +579,16 @@ def test_an_account_of_a_running_clock_is_available_at_first() -> None:
     assert health.standing() == Standing(A, 0.0)
     assert health.counts() == Counts()
     assert health.recent_tokens() == 0
+
+
+def test_another_pause_and_window_hold_from_then_on() -> None:
+    now = [1000.0]
+    health = Health(lambda: now[0], cooldown_s=60, window_s=120)
+    health.record(Event.EXHAUSTED)
+    health.retune(cooldown_s=10, window_s=120)
+    paused = health.remaining_s()
+    now[0] += 60
+    health.usable()
+    health.record(Event.EXHAUSTED)
+
+    assert (paused, health.remaining_s()) == (60, 10)

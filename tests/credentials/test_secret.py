@@ -307,3 +307,28 @@ async def test_variables_and_texts_never_change() -> None:
 async def test_a_secret_that_is_missing_at_the_start_is_an_error_of_the_configuration(reference: str) -> None:
     with pytest.raises(ConfigError, match=r"^providers\.a\.api_key: "):
         Secrets({}).find(reference, "providers.a.api_key")
+
+
+def test_a_secret_that_no_reference_means_any_more_is_read_anew_when_one_does_again(tmp_path: Path) -> None:
+    file = tmp_path / "key"
+    file.write_text("first")
+    secrets = Secrets({})
+    reference = f"file:{file}"
+    before = secrets.find(reference, "key")
+    file.write_text("second")
+
+    secrets.retain({reference})
+    assert secrets.find(reference, "key") is before
+    secrets.retain(())
+    assert (before.reveal(), secrets.find(reference, "key").reveal()) == ("first", "second")
+
+
+def test_whoever_no_longer_watches_a_secret_is_not_told() -> None:
+    secret = Secret.literal("old")
+    told: list[str] = []
+    forget = secret.watch(lambda: told.append("first"))
+    secret.watch(lambda: told.append("second"))
+    forget()
+    secret.replace("new")
+
+    assert told == ["second"]
