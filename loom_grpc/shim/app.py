@@ -17,7 +17,7 @@ from starlette.types import Receive, Scope, Send
 from loom_grpc.config import Config, CorsConfig
 from loom_grpc.core.ports import Gateway
 from loom_grpc.frontends.loom_error import error_body
-from loom_grpc.shim import admin
+from loom_grpc.shim import admin, frontends, models, raw
 from loom_grpc.shim.health import Health
 from loom_grpc.shim.proxy import Proxy
 from loom_grpc.telemetry import Telemetry
@@ -28,6 +28,7 @@ _MESSAGES: Final = {
 }
 _EXPOSED: Final = (
     "loom-attempts",
+    "loom-cache",
     "loom-model",
     "loom-overhead-ms",
     "loom-provider",
@@ -53,6 +54,9 @@ def make_app(config: Config, gateway: Gateway, telemetry: Telemetry, draining: C
         routes=[
             Route("/proxy/{provider}/complete", complete, methods=["POST"]),
             Route("/proxy/{provider}/stream", stream, methods=["POST"]),
+            *models.routes(gateway, telemetry, draining),
+            *frontends.routes(config, gateway, telemetry, draining),
+            Route(raw.PATH, raw.RawEndpoint(config, gateway, telemetry, draining), methods=raw.METHODS),
             *admin.routes(config, gateway, telemetry, draining),
             Route("/health", Health(gateway).answer),
             Route("/livez", _livez),

@@ -9,16 +9,20 @@ import re
 import secrets
 from collections.abc import Iterable
 from typing import Final
+from urllib.parse import parse_qsl
 
 from starlette.types import Message, Receive, Scope, Send
 
+from loom_grpc.core.fingerprint import CREDENTIALS, tenant_of
 from loom_grpc.frontends.body import HttpError
+from loom_grpc.shim.connection import client_certificates
 
 Header = tuple[bytes, bytes]
 
 _JSON: Final = re.compile(r"application/([\w.+-]+\+)?json *(;.*)?", re.IGNORECASE)
 _REQUEST_ID: Final = re.compile(r"[!-~]{1,128}")
 _METADATA: Final = (b"authorization", b"traceparent", b"tracestate", b"baggage")
+_CREDENTIALS: Final = frozenset(name.encode() for name in CREDENTIALS)
 _LINGER_S: Final = 5.0
 """How long a body that is too large is read to nowhere: closing before that could take the answer from the caller."""
 
@@ -30,9 +34,10 @@ class Gone(Exception):  # noqa: N818 # nobody did anything wrong
 class Exchange:
     """Reads a request and answers it, in whole or in pieces."""
 
-    __slots__ = ("_headers", "_receive", "_send", "request_id", "started")
+    __slots__ = ("_headers", "_receive", "_scope", "_send", "request_id", "started")
 
     def __init__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        self._scope = scope
         self._headers = dict(scope["headers"])
         self._receive = receive
         self._send = send
@@ -60,6 +65,14 @@ class Exchange:
         found = {name.decode(): self.header(name) for name in _METADATA if name in self._headers}
         return {name: value for name, value in found.items() if value.isascii() and value.isprintable()}
 
+    def tenant(self) -> str:
+        """Returns whom the caller is, by all that it shows: its credentials, in headers or as `?key=`, and its certificate."""
+        scope = self._scope
+        shown = [(key.decode(), value.decode("latin-1")) for key, value in scope["headers"] if key in _CREDENTIALS]
+        shown += [("key", value) for key, value in parse_qsl(scope["query_string"].decode("latin-1")) if key == "key"]
+        shown += [("certificate", pem) for pem in client_certificates(scope)]
+        return tenant_of(shown)
+
     def timeout_s(self) -> float:
         """Returns how long the caller waits, by its header `Loom-Timeout`; raises `HttpError`."""
         text = self.header(b"loom-timeout")
@@ -77,6 +90,10 @@ class Exchange:
         """Reads a JSON body whole; raises `HttpError` and `Gone`."""
         if not _JSON.fullmatch(self.header(b"content-type")):
             raise HttpError(415, "content-type: must be application/json.")
+        return await self.body(max_bytes)
+
+    async def body(self, max_bytes: int) -> bytes:
+        """Reads a body whole; raises `HttpError` and `Gone`."""
         if self.words(b"content-encoding") - {"identity"}:
             raise HttpError(415, "content-encoding: the body must not be compressed.")
         if int(self.header(b"content-length") or 0) > max_bytes:

@@ -5,20 +5,24 @@ from __future__ import annotations
 import asyncio
 import math
 from collections.abc import Iterable
-from typing import Final
+from typing import Any, Final, TypeVar
 
 import grpc.aio
 
 from loom_grpc.client import LoomClient, llm_error
 from loom_grpc.client.health import serving_status
+from loom_grpc.core.cache import HEADER as CACHE_HEADER
 from loom_grpc.core.call import Call, Send
-from loom_grpc.core.errors import UNAUTHENTICATED, LlmError
+from loom_grpc.core.errors import PERMISSION_DENIED, UNAUTHENTICATED, LlmError
+from loom_grpc.core.fingerprint import TENANT
 from loom_grpc.core.ports import Admin, ProviderState
 from loom_grpc.providers.registry import PROVIDERS
 from loom_grpc.telemetry.log import REQUEST_ID
-from loom_grpc.v1.llm_service_pb2 import Completed, CountTokensResponse, LlmEvent, Model
+from loom_grpc.v1.llm_service_pb2 import Completed, CountTokensResponse, EmbedRequest, EmbedResponse, LlmEvent, Model
 
-_FORWARDED: Final = ("authorization", "loom-events", "traceparent", "tracestate", "baggage")
+R = TypeVar("R")
+
+_FORWARDED: Final = ("authorization", "loom-cache", "loom-events", "traceparent", "tracestate", "baggage")
 _STATE_TIMEOUT_S: Final = 5.0
 
 
@@ -52,13 +56,30 @@ class RemoteGateway:
         call.provider, call.model = counted.provider, counted.model
         return counted
 
+    async def embed(self, call: Call) -> EmbedResponse:
+        """Lets the server embed."""
+        clock = asyncio.get_running_loop().time
+        began = clock()
+        metadata = self._client.metadata(_metadata(call))
+        rpc = self._client.stub.Embed(call.embed or EmbedRequest(), timeout=_timeout_s(call), metadata=metadata)
+        try:
+            return await self._awaited(rpc, call)
+        finally:
+            call.upstream_s += clock() - began
+
+    async def pass_on(self, call: Call) -> None:
+        """Is only for the server that has the credentials."""
+        raise LlmError(
+            PERMISSION_DENIED, "Requests are passed on as they are by the server itself, not by a shim before it."
+        )
+
     async def providers(self) -> list[ProviderState]:
         """Returns the providers whose models the server lists, all unhealthy while it does not serve."""
         error = ""
         try:
             error = await self._trouble()
             models = await self._client.list_models(timeout_s=_STATE_TIMEOUT_S)
-            self._known = list(dict.fromkeys(model.provider for model in models))
+            self._known = list(dict.fromkeys(model.provider for model in models if model.provider))
         except LlmError as failure:
             if not self._known:
                 raise
@@ -82,8 +103,10 @@ class RemoteGateway:
                     if event.HasField("started"):
                         started = event.started
                         call.provider, call.model, call.attempt = started.provider, started.model, started.attempt
+                        call.cache = "" if started.attempt else "hit"  # only what was kept is nobody's attempt
                     call.responded = True
                     await send(event)
+                _note(call, (await stream.trailers()).items())
             except LlmError:
                 _note(call, (await stream.trailers()).items())
                 raise
@@ -91,14 +114,19 @@ class RemoteGateway:
     async def _complete(self, call: Call, send: Send) -> None:
         metadata = self._client.metadata(_metadata(call))
         rpc = self._client.stub.Complete(call.request, timeout=_timeout_s(call), metadata=metadata)
+        response = await self._awaited(rpc, call)
+        call.responded = True
+        await send(LlmEvent(completed=Completed(response=response)))
+
+    async def _awaited(self, rpc: grpc.aio.UnaryUnaryCall[Any, R], call: Call) -> R:
+        """Returns what the server answers, and keeps what it tells of the call; raises `LlmError`."""
         try:
             response = await rpc
         except grpc.aio.AioRpcError as failure:
             _note(call, failure.trailing_metadata() or ())
             raise llm_error(failure, self._client.target) from failure
         _note(call, await rpc.trailing_metadata())
-        call.responded = True
-        await send(LlmEvent(completed=Completed(response=response)))
+        return response
 
     async def _trouble(self) -> str:
         """Returns what is wrong with the server; raises `LlmError` when it does not even say."""
@@ -115,6 +143,8 @@ def _timeout_s(call: Call) -> float | None:
 def _metadata(call: Call) -> dict[str, str]:
     """Returns the metadata that goes on to the server."""
     forwarded = {name: call.metadata[name] for name in _FORWARDED if name in call.metadata}
+    if call.tenant:
+        forwarded[TENANT] = call.tenant
     return {**forwarded, "x-request-id": call.request_id}
 
 
@@ -123,6 +153,7 @@ def _note(call: Call, trailers: Iterable[tuple[str, str | bytes]]) -> None:
     told = {name: value for name, value in trailers if isinstance(value, str)}
     call.provider = told.get("loom-provider", call.provider)
     call.model = told.get("loom-model", call.model)
+    call.cache = told.get(CACHE_HEADER, "")
     if (attempts := told.get("loom-attempts", "")).isdigit():
         call.attempt = int(attempts)
 

@@ -20,7 +20,7 @@ from loom_grpc.core.errors import PERMISSION_DENIED, LlmError
 from loom_grpc.core.ports import Admin, Gateway, ProviderState
 from loom_grpc.shim.serve import HttpEdge
 from loom_grpc.telemetry import Telemetry
-from loom_grpc.v1.llm_service_pb2 import Completed, CountTokensResponse, LlmEvent, LlmResponse, Model
+from loom_grpc.v1.llm_service_pb2 import Completed, CountTokensResponse, EmbedResponse, LlmEvent, LlmResponse, Model
 from loom_grpc.v1.message_pb2 import ROLE_ASSISTANT, Message
 
 WAIT_S = 10
@@ -62,6 +62,12 @@ class Script:
 
     async def count_tokens(self, call: Call) -> CountTokensResponse:
         return CountTokensResponse()
+
+    async def embed(self, call: Call) -> EmbedResponse:
+        return EmbedResponse()
+
+    async def pass_on(self, call: Call) -> None:
+        raise LlmError(PERMISSION_DENIED, "A script passes nothing on.")
 
     async def providers(self) -> list[ProviderState]:
         return self.states

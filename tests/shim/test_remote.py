@@ -14,7 +14,7 @@ from loom_grpc.core import errors
 from loom_grpc.core.call import Call
 from loom_grpc.core.ports import ProviderState
 from loom_grpc.shim.remote import RemoteGateway
-from loom_grpc.v1.llm_service_pb2 import CountTokensResponse, Error, ListModelsResponse
+from loom_grpc.v1.llm_service_pb2 import CountTokensResponse, Error, ListModelsResponse, Started
 from tests.program import Server
 from tests.scripted import (
     ANSWER,
@@ -102,6 +102,40 @@ async def test_credentials_ids_and_deadline_go_on(gateway: RemoteGateway, server
     assert 20 < server.time_remaining < 31
 
 
+@pytest.mark.parametrize("stream", [True, False])
+async def test_what_the_servers_cache_may_do_and_did_is_passed_on(
+    gateway: RemoteGateway, server: Script, stream: bool
+) -> None:
+    async def play(request: Any, context: Context) -> Any:
+        context.set_trailing_metadata((("loom-cache", "shared"),))
+        if not stream:
+            return ANSWER
+        await context.write(COMPLETED)
+        return None
+
+    server.play = play
+    asked = call(stream=stream, loom_cache="refresh")
+    asked.tenant = "0a1b"
+
+    await answered(gateway, asked)
+
+    assert [server.metadata.get(name) for name in ("loom-cache", "loom-tenant")] == ["refresh", "0a1b"]
+    assert asked.cache == "shared"
+
+
+async def test_a_replayed_stream_is_known_when_it_begins(gateway: RemoteGateway, server: Script) -> None:
+    server.play = plays(LlmEvent(started=Started(provider="mock", model="m")), COMPLETED)
+    asked = call()
+    known: list[str] = []
+
+    async def send(event: LlmEvent) -> None:
+        known.append(asked.cache)
+
+    await gateway.answer(asked, send)
+
+    assert known == ["hit", "hit"]
+
+
 async def test_a_failed_stream_raises_what_the_server_said(gateway: RemoteGateway, server: Script) -> None:
     last = LlmEvent(error=Error(reason=errors.PROVIDER_UNAVAILABLE, message="It broke.", partial=ANSWER))
     server.play = aborts(
@@ -180,6 +214,15 @@ async def test_providers_are_those_that_the_server_lists(live_server: Server) ->
         states = await RemoteGateway(client).providers()
 
     assert states == [ProviderState("mock", "Mock", configured=True)]
+
+
+async def test_routes_and_aliases_are_no_providers(gateway: RemoteGateway, server: Script) -> None:
+    server.health = "SERVING"
+    server.play = answers(
+        ListModelsResponse(models=[Model(id="smart", targets=["mock/m"]), Model(provider="mock", id="m")])
+    )
+
+    assert await gateway.providers() == [ProviderState("mock", "Mock", configured=True)]
 
 
 async def test_providers_are_unhealthy_once_the_server_does_not_answer(gateway: RemoteGateway, server: Script) -> None:
