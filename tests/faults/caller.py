@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import time
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any, Final, NamedTuple, Protocol
 
@@ -70,24 +70,27 @@ class Outcome:
 class Caller(Protocol):
     """Somebody who calls a server whose upstream fails."""
 
-    async def stream(self, model: str) -> Outcome:
+    async def stream(self, model: str, *, provider: str = "openai") -> Outcome:
         """Reads a stream to its end."""
+
+    async def whole(self, model: str) -> str:
+        """Asks a model of OpenAI's for a whole answer; returns its text, or nothing when it fails."""
 
     async def begin(self, model: str, *, stream: bool) -> Callable[[], object]:
         """Begins a call, a stream up to its first event, and returns how to go away."""
 
 
 class GrpcCaller:
-    """Calls over gRPC."""
+    """Calls over gRPC; `restarts` takes answers that begin anew."""
 
-    def __init__(self, server: Serving) -> None:
+    def __init__(self, server: Serving, *, restarts: bool = False) -> None:
         self._server = server
+        self._metadata = (("loom-events", "restarted"),) if restarts else ()
 
-    async def stream(self, model: str, *, provider: str = "openai", restarts: bool = False) -> Outcome:
+    async def stream(self, model: str, *, provider: str = "openai") -> Outcome:
         """Reads a stream to its end, and sees to it that the status says what the last event says."""
         outcome, began = Outcome(kinds=[]), time.perf_counter()
-        metadata = (("loom-events", "restarted"),) if restarts else ()
-        call = self._server.stub.Stream(_request(model, provider), metadata=metadata)
+        call = self._server.stub.Stream(_request(model, provider), metadata=self._metadata)
         status = (0, "")
         with contextlib.suppress(grpc.aio.AioRpcError):  # the status tells of it
             async for event in call:
@@ -101,6 +104,14 @@ class GrpcCaller:
         call = self._server.stub.Complete(_request(model, provider))
         return await call, dict(await call.trailing_metadata())
 
+    async def whole(self, model: str) -> str:
+        """Asks for a whole answer; returns its text, or nothing when it fails."""
+        try:
+            response, _ = await self.complete(model)
+        except grpc.aio.AioRpcError:
+            return ""
+        return response.message.content
+
     async def begin(self, model: str, *, stream: bool) -> Callable[[], object]:
         """Begins a call, a stream up to its first event, and returns how to cancel it."""
         if not stream:
@@ -111,27 +122,33 @@ class GrpcCaller:
 
 
 class ProxyCaller:
-    """Calls over HTTP with Loom's server-sent events, the extended ones, which tell reasons."""
+    """Calls over HTTP with Loom's server-sent events; the extended ones tell reasons and restarts."""
 
-    def __init__(self, server: Shim) -> None:
+    def __init__(self, server: Shim, *, extended: bool = True) -> None:
         self._server = server
+        self._headers = {"Loom_Events": "extended"} if extended else {}
 
-    async def stream(self, model: str) -> Outcome:
+    async def stream(self, model: str, *, provider: str = "openai") -> Outcome:
         """Reads a stream to its end; a failure before its first event has a body of its own."""
         outcome, began = Outcome(kinds=[]), time.perf_counter()
-        answer = await self._server.post("/proxy/openai/stream", _body(model), Loom_Events="extended")
+        answer = await self._server.post(f"/proxy/{provider}/stream", _body(model), **self._headers)
         outcome.lasted_s = time.perf_counter() - began
         if answer.status != 200:
             outcome.kind("error")
-            outcome.error = answer.json["reason"]
+            outcome.error = answer.json.get("reason") or answer.json["error"]
         for event in answer.events:
-            _note_json(outcome, event)
+            _note_json(outcome, event, answer.headers.get("loom-model", ""))
         return outcome
 
     async def last_event(self, model: str) -> Any:
-        """Reads a stream as Loom's own callers do, who know but four types of events; returns the last."""
-        answer = await self._server.post("/proxy/openai/stream", _body(model))
+        """Reads a stream to its end; returns the last event."""
+        answer = await self._server.post("/proxy/openai/stream", _body(model), **self._headers)
         return answer.events[-1]
+
+    async def whole(self, model: str) -> str:
+        """Asks for a whole answer; returns its text, or nothing when it fails."""
+        answer = await self._server.post("/proxy/openai/complete", _body(model), **self._headers)
+        return str(answer.json["message"]["content"]) if answer.status == 200 else ""
 
     async def begin(self, model: str, *, stream: bool) -> Callable[[], object]:
         """Begins a call, a stream up to its first event, and returns how to hang up."""
@@ -142,16 +159,22 @@ class ProxyCaller:
         return writer.close
 
 
-def configuration(url: str, *, routes: dict[str, Any] | None = None, **openai: Any) -> Config:
-    """Makes a configuration with OpenAI at the given address, retrying almost at once, and with routes."""
+Edge = Callable[[Config], AbstractAsyncContextManager[Caller]]
+"""Runs a server and a caller of it."""
+
+
+def configuration(url: str, **openai: Any) -> Config:
+    """Makes a configuration with OpenAI at the given address, retrying almost at once."""
     provider = {"api_key": "sk-test", "base_url": url, "retry": {"base_delay_s": 0.01}} | openai
-    tree = {
-        "grpc": {"address": "127.0.0.1:0"},
-        "http": {"address": "127.0.0.1:0"},
-        "providers": {"openai": provider},
-        "log": {"level": "error"},
-    }
-    return Config.model_validate(tree | ({"routes": routes} if routes else {}))
+    return Config.model_validate(LOCAL | {"providers": {"openai": provider}})
+
+
+LOCAL: Final[dict[str, Any]] = {
+    "grpc": {"address": "127.0.0.1:0"},
+    "http": {"address": "127.0.0.1:0"},
+    "log": {"level": "error"},
+}
+"""What every server here is told, with whatever else it is told."""
 
 
 @asynccontextmanager
@@ -162,8 +185,22 @@ async def over_grpc(config: Config) -> AsyncIterator[GrpcCaller]:
 
 
 @asynccontextmanager
+async def over_grpc_with_restarts(config: Config) -> AsyncIterator[GrpcCaller]:
+    """Runs a server and calls it over gRPC, for answers that may begin anew."""
+    async with serving(config) as server:
+        yield GrpcCaller(server, restarts=True)
+
+
+@asynccontextmanager
 async def over_proxy(config: Config) -> AsyncIterator[ProxyCaller]:
-    """Runs a server and calls it over HTTP."""
+    """Runs a server and calls it over HTTP as Loom's own callers do, who know but four types of events."""
+    async with shim(config) as server:
+        yield ProxyCaller(server, extended=False)
+
+
+@asynccontextmanager
+async def over_extended_proxy(config: Config) -> AsyncIterator[ProxyCaller]:
+    """Runs a server and calls it over HTTP for all events that there are."""
     async with shim(config) as server:
         yield ProxyCaller(server)
 
@@ -195,14 +232,18 @@ def _note(outcome: Outcome, event: LlmEvent) -> tuple[int, str]:
     return 0, ""
 
 
-def _note_json(outcome: Outcome, event: dict[str, Any]) -> None:
+def _note_json(outcome: Outcome, event: dict[str, Any], model: str) -> None:
+    """Notes an event; `model` is what the head says, since Loom's own events name none."""
     outcome.kind(event["type"])
     match event["type"]:
         case "text_delta":
             outcome.text(event["content"])
+        case "restarted":
+            outcome.restart(Restart(event["attempt"], event["model"], event["reason"]))
         case "completed":
             response = event["response"]
             tokens = response["usage"]["output_tokens"]
-            outcome.completed.append(Told(response["model"], response["message"]["content"], tokens))
+            told = Told(response.get("model", model), response["message"]["content"], tokens)
+            outcome.completed.append(told)
         case "error":
-            outcome.error = event["reason"]
+            outcome.error = event.get("reason") or event["message"]

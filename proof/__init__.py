@@ -1,0 +1,1 @@
+"""Runs what docs/proof.md shows, keeps the raw results, and writes the page from them."""
