@@ -77,6 +77,10 @@ bench: .venv/.dev ## Measures the server against a bare gRPC handler
 bench-peers: .venv/.dev ## Measures the server beside other gateways
 	@$(BIN)/python -m benchmarks.peers $(ARGS)
 
+.PHONY: bench-frontends
+bench-frontends: .venv/.dev ## Measures the first token through each front end
+	@$(BIN)/python -m benchmarks.frontends $(ARGS)
+
 .PHONY: proof
 proof: .venv/.dev ## Runs the fault table, the failover scenarios, LLMock and the benchmark into docs/proof.md (ARGS="--quick")
 	@$(BIN)/python -m proof $(ARGS)

@@ -21,8 +21,8 @@ import uvloop
 
 from benchmarks.script import PROMPT, WORD, model_name
 
-Speaks = Literal["grpc", "proxy", "openai"]
-"""What a caller speaks: ours over gRPC, ours over HTTP (`/proxy`), or Chat Completions."""
+Speaks = Literal["grpc", "proxy", "openai", "anthropic", "gemini"]
+"""What a caller speaks: ours over gRPC, ours over HTTP (`/proxy`), Chat Completions, Messages, or generateContent."""
 
 _WORD = WORD.encode()
 _WARM_UP_S = 0.5
@@ -184,15 +184,27 @@ class HttpCaller(asyncio.Protocol):
 
 
 def _http_request(load: Load) -> bytes:
-    path = load.path
-    fields: dict[str, object] = {"model": load.model, "messages": [{"role": "user", "content": PROMPT}]}
-    if load.speaks == "proxy":
-        path += "/stream" if load.chunks else "/complete"
-    elif load.chunks:
-        fields |= {"stream": True, "stream_options": {"include_usage": True}}
+    path, fields = _asked(load)
     body = json.dumps(fields).encode()
     head = f"POST {path} HTTP/1.1\r\nhost: 127.0.0.1:{load.port}\r\ncontent-type: application/json\r\n"
     return (head + f"authorization: Bearer sk-bench\r\ncontent-length: {len(body)}\r\n\r\n").encode() + body
+
+
+def _asked(load: Load) -> tuple[str, dict[str, object]]:
+    """Returns the path and the body of a request in each API's words."""
+    streams = bool(load.chunks)
+    fields: dict[str, object] = {"model": load.model, "messages": [{"role": "user", "content": PROMPT}]}
+    match load.speaks:
+        case "proxy":
+            return load.path + ("/stream" if streams else "/complete"), fields
+        case "anthropic":
+            return load.path, fields | {"max_tokens": 1000, "stream": streams}
+        case "gemini":
+            verb = "streamGenerateContent?alt=sse" if streams else "generateContent"
+            return f"{load.path}/{load.model}:{verb}", {"contents": [{"role": "user", "parts": [{"text": PROMPT}]}]}
+    if streams:
+        fields |= {"stream": True, "stream_options": {"include_usage": True}}
+    return load.path, fields
 
 
 async def _callers(load: Load, stack: AsyncExitStack) -> list[Caller]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from contextlib import ExitStack
 
+from benchmarks.load import Speaks
 from benchmarks.measure import Target
 from benchmarks.process import Process, free_port
 
@@ -29,6 +30,16 @@ def start(
         Target(f"{name} gRPC", "grpc", grpc_port, process=process),
         Target(f"{name} /proxy", "proxy", http_port, "/proxy/openai", process=process),
     ]
+
+
+def front_ends(process: Process, http_port: int) -> list[Target]:
+    """Returns the ways in for callers of other APIs; the provider behind speaks Chat Completions."""
+    ways: dict[str, tuple[Speaks, str]] = {
+        "/v1/chat/completions": ("openai", "/v1/chat/completions"),
+        "/v1/messages": ("anthropic", "/v1/messages"),
+        "/v1beta/models": ("gemini", "/v1beta/models"),
+    }
+    return [Target(name, speaks, http_port, path, "openai/", process=process) for name, (speaks, path) in ways.items()]
 
 
 def start_module(stack: ExitStack, module: str) -> tuple[Process, int]:
