@@ -60,8 +60,8 @@ two retries:
 
 `first_token_s` and `idle_s` are 10 s instead of the 30 s that failoverbench gives everybody, as in its own reference client. `wait_s`
 makes S01 a wait instead of a failover; `context_tokens` lets S12 go to the model that can take more. Over gRPC callers take restarts
-(metadata `loom-events: restarted`), as do those of extended `/proxy`; callers of plain `/proxy` cannot, and `hold_back` saves S08, S09,
-S10 and S14 for them, at a price: such a caller sees the first word after the first 128 tokens or after 20 s.
+(metadata `loom-events: restarted`), as do those of extended `/proxy`; callers of plain `/proxy` and of Chat Completions cannot, and
+`hold_back` saves S08, S09, S10 and S14 for them, at a price: such a caller sees the first word after the first 128 tokens or after 20 s.
 """
 
 SCORES_TEXT: Final = """\
@@ -108,8 +108,8 @@ It needs nothing from the network but PyPI, to set itself up. The tests run the 
 - The providers are stand-ins. That real ones fail in these ways is known from their users' reports; that they fail in no other is not.
 - One call for each scenario, and one machine. The network between callers, server and provider is the loopback interface, without loss or
   delay.
-- The scenarios and the fault table were run by the server's authors. failoverbench itself has not run this server and would ask it over an
-  OpenAI endpoint, which it does not have yet; the scoring above is our reading of its code, without the checks that it only notes down.
+- The scenarios and the fault table were run by the server's authors. failoverbench itself, which asks over `/v1/chat/completions`, has not
+  run this server; the scoring above is our reading of its code, without the checks that it only notes down.
 - The configuration was written for the scenarios, once for all of them, by people who knew them.
 - Mid-stream failover needs a caller that can begin anew, or the patience of `hold_back`. A plain stream that breaks after more than was
   held back ends in an error: the cell would be `safe`, not `pass`.

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any, Final, NamedTuple, Protocol
 
 import grpc
+import orjson
 
 from loom_grpc.config import Config
 from loom_grpc.core.errors import TABLE, reason_name
@@ -159,6 +160,39 @@ class ProxyCaller:
         return writer.close
 
 
+class OpenAICaller:
+    """Calls over HTTP as clients of Chat Completions do."""
+
+    def __init__(self, server: Shim) -> None:
+        self._server = server
+
+    async def stream(self, model: str, *, provider: str = "openai") -> Outcome:
+        """Reads a stream to its end; only `[DONE]` after a finish reason makes an answer whole."""
+        outcome, began = Outcome(kinds=[]), time.perf_counter()
+        options = {"stream": True, "stream_options": {"include_usage": True}}
+        answer = await self._server.post("/v1/chat/completions", _body(_named(provider, model)) | options)
+        outcome.lasted_s = time.perf_counter() - began
+        if answer.status != 200:
+            outcome.kind("error")
+            outcome.error = answer.json["error"]["code"].upper()
+            return outcome
+        _note_chunks(outcome, [line[6:] for line in answer.body.splitlines() if line.startswith(b"data: ")])
+        return outcome
+
+    async def whole(self, model: str) -> str:
+        """Asks for a whole answer; returns its text, or nothing when it fails."""
+        answer = await self._server.post("/v1/chat/completions", _body(_named("openai", model)))
+        return str(answer.json["choices"][0]["message"]["content"]) if answer.status == 200 else ""
+
+    async def begin(self, model: str, *, stream: bool) -> Callable[[], object]:
+        """Begins a call, a stream up to its first text, and returns how to hang up."""
+        body = _body(_named("openai", model)) | {"stream": stream}
+        reader, writer = await self._server.connect(request("/v1/chat/completions", body))
+        if stream:
+            await reader.readuntil(b'"content"')
+        return writer.close
+
+
 Edge = Callable[[Config], AbstractAsyncContextManager[Caller]]
 """Runs a server and a caller of it."""
 
@@ -205,6 +239,18 @@ async def over_extended_proxy(config: Config) -> AsyncIterator[ProxyCaller]:
         yield ProxyCaller(server)
 
 
+@asynccontextmanager
+async def over_openai(config: Config) -> AsyncIterator[OpenAICaller]:
+    """Runs a server and calls it as clients of Chat Completions do."""
+    async with shim(config) as server:
+        yield OpenAICaller(server)
+
+
+def _named(provider: str, model: str) -> str:
+    """Names a model where there is no other place for the provider; a route goes by its own name."""
+    return provider if model == "default" else f"{provider}/{model}"
+
+
 def _request(model: str, provider: str) -> LlmRequest:
     return LlmRequest(provider=provider, model=model, messages=[Message(role=ROLE_USER, content=PROMPT)])
 
@@ -247,3 +293,25 @@ def _note_json(outcome: Outcome, event: dict[str, Any], model: str) -> None:
             outcome.completed.append(told)
         case "error":
             outcome.error = event.get("reason") or event["message"]
+
+
+def _note_chunks(outcome: Outcome, frames: list[bytes]) -> None:
+    """Notes the chunks of a stream of Chat Completions."""
+    model, finish_reason, tokens = "", None, 0
+    for frame in frames:
+        if frame == b"[DONE]":
+            if finish_reason:
+                outcome.kind("completed")
+                outcome.completed.append(Told(model, outcome.texts[-1], tokens))
+            return
+        chunk = orjson.loads(frame)
+        if "error" in chunk:
+            outcome.kind("error")
+            outcome.error = chunk["error"]["code"].upper()
+            return
+        model, tokens = chunk["model"], (chunk.get("usage") or {}).get("completion_tokens", tokens)
+        for choice in chunk["choices"]:
+            finish_reason = choice.get("finish_reason") or finish_reason
+            if content := choice["delta"].get("content"):
+                outcome.kind("text_delta")
+                outcome.text(content)

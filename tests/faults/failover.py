@@ -23,6 +23,7 @@ from tests.faults.caller import (
     Outcome,
     over_extended_proxy,
     over_grpc_with_restarts,
+    over_openai,
     over_proxy,
 )
 from tests.faults.record import Record, attempts_of, words
@@ -32,6 +33,7 @@ EDGES: Final[Mapping[str, Edge]] = {
     "gRPC": over_grpc_with_restarts,
     "/proxy extended": over_extended_proxy,
     "/proxy": over_proxy,
+    "/v1/chat/completions": over_openai,
 }
 
 CONFIGURATION: Final = Path(__file__).with_name("failover.yaml")

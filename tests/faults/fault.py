@@ -15,12 +15,18 @@ from tests.faults.caller import (
     configuration,
     over_extended_proxy,
     over_grpc,
+    over_openai,
     over_proxy,
 )
 from tests.faults.record import Record, attempts_of, words
 from tests.faults.upstream import TEN_WORDS, WHOLE_ANSWER, upstream
 
-EDGES: Final[Mapping[str, Edge]] = {"gRPC": over_grpc, "/proxy": over_proxy, "/proxy extended": over_extended_proxy}
+EDGES: Final[Mapping[str, Edge]] = {
+    "gRPC": over_grpc,
+    "/proxy": over_proxy,
+    "/proxy extended": over_extended_proxy,
+    "/v1/chat/completions": over_openai,
+}
 
 SOON_S: Final = 1.0
 """What a busy machine may add to a time."""
@@ -108,11 +114,11 @@ def configured(url: str, stall_s: float = STALL_S) -> Config:
 
 
 def outcome_for(row: Row, over: str) -> Outcome:
-    """Returns what a caller is to get, who over plain `/proxy` is told neither of the start nor of reasons."""
-    if over != "/proxy":
+    """Returns what a caller is to get: by the APIs of others nobody is told of the start, and over plain `/proxy` of no reason either."""
+    if over in ("gRPC", "/proxy extended"):
         return row.outcome
-    kinds = row.outcome.kinds[1:]
-    return Outcome(row.outcome.texts, kinds, completed=row.outcome.completed, error=row.loom)
+    error = row.loom if over == "/proxy" else row.outcome.error
+    return Outcome(row.outcome.texts, row.outcome.kinds[1:], completed=row.outcome.completed, error=error)
 
 
 async def meet(model: str, over: str, *, stall_s: float = STALL_S) -> Record:

@@ -48,17 +48,17 @@ EXPECTED = {
 }
 """What callers get who take an answer that begins anew, and how often the first target and the fallback are asked."""
 
-LOOMS_REFUSAL = Outcome(error="bad_request")
-"""What callers get of S13 whose words are Loom's."""
+REFUSALS = {"/proxy": "bad_request", "/v1/chat/completions": "CONTENT_POLICY_VIOLATION"}
+"""What callers get of S13 whose words are not ours: Loom's, and OpenAI's."""
 
 
 def _expected(name: str, over: str) -> tuple[Outcome, int, int]:
-    """Over plain `/proxy` nothing of a restart is seen: what it replaces has been held back."""
+    """Where callers cannot begin anew nothing of a restart is seen: what it replaces has been held back."""
     outcome, first, second = EXPECTED[name]
-    if over != "/proxy":
+    if over not in REFUSALS:
         return outcome, first, second
     if outcome.error:
-        return LOOMS_REFUSAL, first, second
+        return Outcome(error=REFUSALS[over]), first, second
     return Outcome([WHOLE_ANSWER], ["text_delta", "completed"], [], outcome.completed), first, second
 
 
