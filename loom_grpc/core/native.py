@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from loom_grpc.core.errors import INVALID_REQUEST, LlmError
+
 
 @dataclass(frozen=True, slots=True)
 class Native:
@@ -25,3 +27,11 @@ class Native:
     """The fields, by path, of which the `LlmRequest` says nothing and that matter; other providers cannot be told them."""
     drops: bool = False
     """Leaves the untold fields out for such a provider and names them in the answer's headers; else they are refused."""
+
+    def left_out(self, provider: str) -> list[str]:
+        """Returns the fields that a provider of another dialect is not told; raises `LlmError` (INVALID_REQUEST) unless it may be so."""
+        if self.untold and not self.drops:
+            name = self.untold[0]
+            message = f"{name}: {provider} has no such field; leave it out, or ask the operator to set compat.untold: drop."
+            raise LlmError(INVALID_REQUEST, message, field=name, code="unsupported_parameter")
+        return list(self.untold)

@@ -92,6 +92,9 @@ class Fields:
 
     def need_text(self, key: str) -> str:
         """Returns a string that must be there; it may be empty."""
+        value = self._value.get(key)
+        if type(value) is str:
+            return value
         self.need(key)
         return self.text(key)
 

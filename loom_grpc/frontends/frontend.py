@@ -9,7 +9,14 @@ from loom_grpc.core.call import Call
 from loom_grpc.core.errors import LlmError
 from loom_grpc.core.native import Native
 from loom_grpc.frontends.body import HttpError
-from loom_grpc.v1.llm_service_pb2 import CountTokensResponse, LlmEvent, LlmRequest, LlmResponse
+from loom_grpc.v1.llm_service_pb2 import (
+    CountTokensResponse,
+    EmbedRequest,
+    EmbedResponse,
+    LlmEvent,
+    LlmRequest,
+    LlmResponse,
+)
 
 
 class Asked(NamedTuple):
@@ -19,6 +26,8 @@ class Asked(NamedTuple):
     stream: bool
     native: Native | None = None
     """The request as it came, for a provider that speaks the same dialect."""
+    form: str = ""
+    """How the answer is to be framed, where the API has several ways."""
 
 
 class Writer(Protocol):
@@ -40,14 +49,27 @@ class Writer(Protocol):
         """Writes a whole answer; `native_json` is what the provider wrote, where it speaks the caller's dialect."""
 
 
-class Frontend(Protocol):
-    """An API that callers speak."""
+class Api(Protocol):
+    """What every API that callers speak has."""
 
     name: str
     """Which API it is, for logs: `openai`, `responses`, `anthropic`, `gemini`."""
 
+    def failure(self, error: LlmError, request_id: str) -> tuple[int, bytes]:
+        """Returns the HTTP status and the body of a call that failed before anything was sent."""
+
+    def refusal(self, error: HttpError, request_id: str) -> tuple[int, bytes]:
+        """Returns the HTTP status and the body for a request that is no call."""
+
+    def headers(self, request_id: str) -> Mapping[str, str]:
+        """Returns the headers by which the API's clients know an answer, beside our own."""
+
+
+class Frontend(Api, Protocol):
+    """An API that answers conversations."""
+
     def read(self, body: bytes, path: Mapping[str, str], headers: Mapping[str, str]) -> Asked:
-        """Reads a request; `path` has the pieces of the address, `headers` those of the request, in lower case.
+        """Reads a request; `path` has the pieces of the address, its query included, `headers` those of the request, in lower case.
 
         Raises `HttpError` where its shape is wrong, and `LlmError` (INVALID_REQUEST) for what nobody could be told.
         """
@@ -58,11 +80,20 @@ class Frontend(Protocol):
     def count(self, counted: CountTokensResponse) -> bytes:
         """Writes a number of prompt tokens."""
 
-    def failure(self, error: LlmError, request_id: str) -> tuple[int, bytes]:
-        """Returns the HTTP status and the body of a call that failed before anything was sent."""
 
-    def refusal(self, error: HttpError, request_id: str) -> tuple[int, bytes]:
-        """Returns the HTTP status and the body for a request that is no call."""
+class EmbedAsked(NamedTuple):
+    """What a caller wants vectors of."""
 
-    def headers(self, request_id: str) -> Mapping[str, str]:
-        """Returns the headers by which the API's clients know an answer, beside our own."""
+    request: EmbedRequest
+    form: str = ""
+    """How the vectors are to be written, where the API has several ways."""
+
+
+class EmbeddingFrontend(Api, Protocol):
+    """An API that turns texts into vectors."""
+
+    def read(self, body: bytes, path: Mapping[str, str], headers: Mapping[str, str]) -> EmbedAsked:
+        """Reads a request, as `Frontend.read` does."""
+
+    def write(self, asked: EmbedAsked, response: EmbedResponse) -> bytes:
+        """Writes the vectors."""

@@ -124,7 +124,10 @@ class Anthropic:
         return _error(error, status=status, headers=headers)
 
     def encode_count(self, call: Call) -> HttpRequest | None:
-        """Writes a request to count the tokens of the prompt."""
+        """Writes a request to count the tokens of the prompt, in the caller's own words where they are Anthropic's."""
+        if (native := call.native) is not None and native.dialect == NAME:
+            body = {**native_body(call, native), "model": call.model}
+            return self._request("/v1/messages/count_tokens", body, native.headers)
         body = prompt_body(call.request, call.model)
         merge(body, options(call.request))
         return self._request("/v1/messages/count_tokens", {key: body[key] for key in _COUNTED if key in body})

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+from collections.abc import Iterator
 from typing import Any, Final
 
 from loom_grpc.core.errors import INVALID_REQUEST, LlmError
@@ -42,7 +43,7 @@ def chat_body(
     does not), and `thinking_switch` says that it takes `thinking: {type}` in place of `reasoning_effort`.
     """
     body: dict[str, Any] = {"model": model}
-    body["messages"] = [_message(message, index, reasoning_field) for index, message in enumerate(request.messages)]
+    body["messages"] = list(_messages(request, reasoning_field))
     if request.HasField("max_tokens"):
         body[max_tokens_field] = request.max_tokens
     for field in ("temperature", "top_p", "top_k", "seed"):
@@ -105,6 +106,27 @@ def _add_reasoning(body: dict[str, Any], request: LlmRequest, thinking_switch: b
         body["thinking"] = {"type": "disabled" if effort == "none" else "enabled"}
     else:
         body["reasoning_effort"] = effort
+
+
+def _messages(request: LlmRequest, reasoning_field: str) -> Iterator[dict[str, Any]]:
+    """Yields the messages. A tool's result may hold nothing but text here: its files follow the results as the user's.
+
+    Source: platform.openai.com/docs/api-reference/chat/create, tool messages, seen 2026-11-21.
+    """
+    files: list[Any] = []
+    for index, message in enumerate(request.messages):
+        if files and message.role != ROLE_TOOL:
+            yield {"role": "user", "content": files}
+            files = []
+        value = _message(message, index, reasoning_field)
+        if message.role == ROLE_TOOL and isinstance(value["content"], list):
+            texts = [item for item in value["content"] if item.get("type") == "text"]
+            files.append({"type": "text", "text": f"Files of the result of call {message.tool_call_id}:"})
+            files += [item for item in value["content"] if item.get("type") != "text"]
+            value["content"] = "".join(item["text"] for item in texts)
+        yield value
+    if files:
+        yield {"role": "user", "content": files}
 
 
 def _message(message: Message, index: int, reasoning_field: str) -> dict[str, Any]:

@@ -20,6 +20,7 @@ from loom_grpc.core.errors import (
     PROVIDER_TIMEOUT,
     LlmError,
 )
+from loom_grpc.core.native import Native
 from loom_grpc.core.raw import Raw, RawError, Refused
 from loom_grpc.core.request import with_defaults
 from loom_grpc.providers._http import Response, Transport
@@ -28,6 +29,9 @@ from loom_grpc.providers.embedding import add
 from loom_grpc.v1.llm_service_pb2 import EmbedInput, EmbedRequest, EmbedResponse, LlmEvent, LlmResponse, Model
 
 T = TypeVar("T")
+
+_LISTS: Final = frozenset({"anthropic-beta"})
+"""Headers that are lists: what the operator, the credential and the caller say is sent together."""
 
 _MAX_ERROR_BYTES: Final = 64 * 1024
 _ERROR_S: Final = 2.0
@@ -106,7 +110,7 @@ class Upstream:
             return
         if self._options:
             call.request = with_defaults(call.request, self._options)
-        native = self.dialect.encode_native(call, call.native) if call.native is not None else None
+        native = self._encode_native(call, call.native) if call.native is not None else None
         request = native or self._encode(call)
         async with _Watch(call, self._limits) as watch:
             response = await self._open(request, watch)
@@ -190,6 +194,8 @@ class Upstream:
 
     def _send(self, request: HttpRequest, shown: Mapping[str, str], watch: _Watch) -> Awaitable[Response]:
         headers = {**self._headers, **shown, **request.headers}
+        for name in _LISTS & request.headers.keys():
+            headers[name] = ",".join(filter(None, (self._headers.get(name), shown.get(name), request.headers[name])))
         url = self._base_url + request.path
         return watch.wait(self._transport.open(request.method, url, headers, request.body, self._limits.connect_s))
 
@@ -200,12 +206,17 @@ class Upstream:
             response.close(finished=False)
         return self.dialect.error(response.status, response.headers, body)
 
+    def _encode_native(self, call: Call, native: Native) -> HttpRequest | None:
+        """Writes the request as it came, where the provider speaks its dialect."""
+        try:
+            return self.dialect.encode_native(call, native)
+        except TypeError:
+            raise LlmError(INVALID_REQUEST, "The body is nested too deeply.") from None
+
     def _encode(self, call: Call) -> HttpRequest:
         """Writes the request in the provider's dialect; raises `LlmError` for what that has no words for."""
         if call.native is not None and call.native.untold:
-            if not call.native.drops:
-                raise _unsayable(call.native.untold[0], call.provider)
-            call.dropped = list(call.native.untold)
+            call.dropped = call.native.left_out(call.provider)
         return self.dialect.encode(call)
 
     async def _relay(self, call: Call, decoder: Decoder, response: Response, send: Send, watch: _Watch) -> None:
@@ -224,11 +235,6 @@ class Upstream:
         call.expires = min(call.deadline, asyncio.get_running_loop().time() + _FETCH_S)
         async with _Watch(call, self._limits) as watch:
             return await _read_to_end(await self._open(request, watch), watch)
-
-
-def _unsayable(name: str, provider: str) -> LlmError:
-    message = f"{name}: {provider} has no such field; leave it out, or ask the operator to set compat.untold: drop."
-    return LlmError(INVALID_REQUEST, message, field=name, code="unsupported_parameter")
 
 
 def _is_refusal(error: LlmError) -> bool:

@@ -15,9 +15,10 @@ from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
 
 from loom_grpc.config import Config, CorsConfig
+from loom_grpc.core.kept import ResponseStore
 from loom_grpc.core.ports import Gateway
 from loom_grpc.frontends.loom_error import error_body
-from loom_grpc.shim import admin, frontends, models, raw
+from loom_grpc.shim import admin, frontends, models, raw, responses
 from loom_grpc.shim.health import Health
 from loom_grpc.shim.proxy import Proxy
 from loom_grpc.telemetry import Telemetry
@@ -29,18 +30,26 @@ _MESSAGES: Final = {
 _EXPOSED: Final = (
     "loom-attempts",
     "loom-cache",
+    "loom-dropped",
     "loom-model",
     "loom-overhead-ms",
     "loom-provider",
     "loom-request-id",
+    "request-id",
     "retry-after",
     "x-request-id",
 )
 """The headers that scripts of other origins may read."""
 
 
-def make_app(config: Config, gateway: Gateway, telemetry: Telemetry, draining: Callable[[], bool]) -> Starlette:
-    """Makes the application; `draining` tells whether the server is about to stop."""
+def make_app(
+    config: Config,
+    gateway: Gateway,
+    telemetry: Telemetry,
+    draining: Callable[[], bool],
+    kept: ResponseStore | None = None,
+) -> Starlette:
+    """Makes the application; `draining` tells whether the server is about to stop, and `kept` keeps responses."""
 
     async def readyz(_request: Request) -> Response:
         return PlainTextResponse("draining", 503) if draining() else PlainTextResponse("ok")
@@ -56,6 +65,7 @@ def make_app(config: Config, gateway: Gateway, telemetry: Telemetry, draining: C
             Route("/proxy/{provider}/stream", stream, methods=["POST"]),
             *models.routes(gateway, telemetry, draining),
             *frontends.routes(config, gateway, telemetry, draining),
+            *responses.routes(config, gateway, telemetry, draining, kept),
             Route(raw.PATH, raw.RawEndpoint(config, gateway, telemetry, draining), methods=raw.METHODS),
             *admin.routes(config, gateway, telemetry, draining),
             Route("/health", Health(gateway).answer),

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import math
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from time import perf_counter
 from typing import Final
+from urllib.parse import parse_qsl
 
 from starlette.types import Receive, Scope, Send
 
@@ -16,7 +18,7 @@ from loom_grpc.core.errors import INVALID_REQUEST, PROVIDER_BAD_RESPONSE, LlmErr
 from loom_grpc.core.native import Native
 from loom_grpc.core.ports import Gateway
 from loom_grpc.frontends.body import HttpError
-from loom_grpc.frontends.frontend import Asked, Frontend, Writer
+from loom_grpc.frontends.frontend import Api, Asked, EmbeddingFrontend, Frontend, Writer
 from loom_grpc.shim.exchange import Exchange, Gone, Header
 from loom_grpc.shim.watch import Watch
 from loom_grpc.telemetry import Telemetry
@@ -26,38 +28,36 @@ _NO_PROXIES: Final[tuple[Header, ...]] = (
     (b"cache-control", b"no-cache"),
     (b"x-accel-buffering", b"no"),  # or nginx would hold events back
 )
+_FEW_VECTORS: Final = 16
+"""So many are written at once; more take their time, in which other calls go on."""
 
 
-class Endpoint:
-    """Answers requests in one front end's dialect, as an ASGI application; `counts` answers with the number of prompt tokens."""
+class Entrance(ABC):
+    """Takes requests of an API, as an ASGI application, and tells callers in the API's words whatever goes wrong."""
 
     def __init__(
-        self,
-        config: Config,
-        gateway: Gateway,
-        telemetry: Telemetry,
-        draining: Callable[[], bool],
-        frontend: Frontend,
-        *,
-        counts: bool = False,
+        self, config: Config, gateway: Gateway, telemetry: Telemetry, draining: Callable[[], bool], api: Api
     ) -> None:
         self._gateway = gateway
         self._telemetry = telemetry
         self._draining = draining
-        self._frontend = frontend
-        self._counts = counts
-        self._drops = config.compat.untold == "drop"
+        self._api = api
         self._max_body_bytes = config.http.max_body_bytes
         self._comment_s = config.http.keepalive_comment_s
 
+    @abstractmethod
+    async def answer(self, answer: Answering, body: bytes, path: dict[str, str]) -> None:
+        """Answers a request; `path` has the pieces of the address, its query included."""
+
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answers one request; whatever goes wrong is told to the caller in the front end's words."""
+        """Answers one request."""
         exchange = Exchange(scope, receive, send)
-        answer = Answering(exchange, self._frontend, self._comment_s)
+        answer = Answering(exchange, self._api, self._comment_s)
         failure: LlmError | None = None
         gone = False
         try:
-            await self._run(answer, scope["path_params"])
+            query = dict(parse_qsl(scope["query_string"].decode("latin-1")))
+            await self._run(answer, {**query, **scope["path_params"]})
         except Gone:
             gone = True
         except HttpError as error:
@@ -79,16 +79,65 @@ class Endpoint:
     async def _run(self, answer: Answering, path: dict[str, str]) -> None:
         if self._draining():
             raise server_draining()
-        exchange = answer.exchange
-        answer.call.deadline = answer.began_at + exchange.timeout_s()
-        body = await exchange.json_body(self._max_body_bytes)
-        answer.begin(self._frontend.read(body, path, exchange.headers()), drops=self._drops)
+        answer.call.deadline = answer.began_at + answer.exchange.timeout_s()
+        await self.answer(answer, await answer.exchange.json_body(self._max_body_bytes), path)
+
+
+class Endpoint(Entrance):
+    """Answers conversations in one front end's dialect; `counts` answers with the number of prompt tokens."""
+
+    def __init__(
+        self,
+        config: Config,
+        gateway: Gateway,
+        telemetry: Telemetry,
+        draining: Callable[[], bool],
+        frontend: Frontend,
+        *,
+        counts: bool = False,
+    ) -> None:
+        super().__init__(config, gateway, telemetry, draining, frontend)
+        self._frontend = frontend
+        self._counts = counts
+        self._drops = config.compat.untold == "drop"
+
+    async def answer(self, answer: Answering, body: bytes, path: dict[str, str]) -> None:
+        """Answers a request whole, as a stream, or with a number."""
+        asked = self._frontend.read(body, path, answer.exchange.headers())
+        answer.begin(asked, self._frontend, drops=self._drops)
         async with answer.watch():
             if self._counts:
                 await answer.reply(self._frontend.count(await self._gateway.count_tokens(answer.call)))
                 return
             await self._gateway.answer(answer.call, answer.send)
         await answer.finish()
+
+
+class EmbeddingEndpoint(Entrance):
+    """Turns texts into vectors in one front end's dialect."""
+
+    def __init__(
+        self,
+        config: Config,
+        gateway: Gateway,
+        telemetry: Telemetry,
+        draining: Callable[[], bool],
+        frontend: EmbeddingFrontend,
+    ) -> None:
+        super().__init__(config, gateway, telemetry, draining, frontend)
+        self._frontend = frontend
+
+    async def answer(self, answer: Answering, body: bytes, path: dict[str, str]) -> None:
+        """Answers a request with its vectors."""
+        asked = self._frontend.read(body, path, answer.exchange.headers())
+        answer.call.begin_embed(asked.request)
+        async with answer.watch():
+            response = await self._gateway.embed(answer.call)
+            if len(response.embeddings) <= _FEW_VECTORS:
+                body = self._frontend.write(asked, response)
+            else:
+                body = await asyncio.to_thread(self._frontend.write, asked, response)
+            await answer.reply(body)
 
 
 class Answering:
@@ -98,12 +147,14 @@ class Answering:
     heard nothing for long gets the head and something without meaning.
     """
 
-    def __init__(self, exchange: Exchange, frontend: Frontend, comment_s: float) -> None:
+    def __init__(self, exchange: Exchange, api: Api, comment_s: float) -> None:
         self.exchange = exchange
-        self.call = Call(LlmRequest(), stream=False, request_id=exchange.request_id, metadata=exchange.metadata())
+        self.call = Call(
+            LlmRequest(), False, exchange.request_id, metadata=exchange.metadata(), tenant=exchange.tenant()
+        )
         self.began_at = asyncio.get_running_loop().time()
         self._began = perf_counter()  # the loop's clock goes in steps of a millisecond
-        self._frontend = frontend
+        self._api = api
         self._writer: Writer | None = None
         self._response: LlmResponse | None = None
         self._native_json = b""
@@ -112,18 +163,23 @@ class Answering:
         self._writing = asyncio.Lock()
         self._now = asyncio.get_running_loop().time
 
+    @property
+    def writer(self) -> Writer | None:
+        """What writes the answer; None until the request is read."""
+        return self._writer
+
     def lasted_s(self) -> float:
         """Returns how long the call has taken."""
         return perf_counter() - self._began
 
-    def begin(self, asked: Asked, *, drops: bool) -> None:
+    def begin(self, asked: Asked, frontend: Frontend, *, drops: bool) -> None:
         """Takes what the caller asks for."""
         call = self.call
         call.request, call.stream, call.native = asked.request, asked.stream, asked.native
         if drops and asked.native is not None:
             native = asked.native
             call.native = Native(native.dialect, native.body, native.headers, native.untold, drops=True)
-        self._writer = self._frontend.writer(asked, call)
+        self._writer = frontend.writer(asked, call)
 
     def watch(self) -> Watch:
         """Returns what looks after the caller while the gateway answers."""
@@ -154,7 +210,7 @@ class Answering:
 
     async def refuse(self, error: HttpError) -> None:
         """Answers a request that is no call."""
-        status, body = self._frontend.refusal(error, self.call.request_id)
+        status, body = self._api.refusal(error, self.call.request_id)
         await self.exchange.reply(status, self._headers(), body)
 
     async def fail(self, error: LlmError) -> None:
@@ -164,7 +220,7 @@ class Answering:
                 await self._write(self._writer.failed(error))
             await self.exchange.close()
             return
-        status, body = self._frontend.failure(error, self.call.request_id)
+        status, body = self._api.failure(error, self.call.request_id)
         headers = self._headers()
         if error.retry_after is not None:
             headers.append((b"retry-after", b"%d" % math.ceil(error.retry_after)))
@@ -192,11 +248,13 @@ class Answering:
         call = self.call
         request_id = call.request_id.encode()
         headers = [(b"loom-request-id", request_id), (b"x-request-id", request_id)]
-        headers += [(name.encode(), _ascii(value)) for name, value in self._frontend.headers(call.request_id).items()]
+        headers += [(name.encode(), _ascii(value)) for name, value in self._api.headers(call.request_id).items()]
         if call.provider:
             headers.append((b"loom-provider", _ascii(call.provider)))
             headers.append((b"loom-model", _ascii(call.model)))
             headers.append((b"loom-attempts", b"%d" % call.attempt))
+        if call.cache:
+            headers.append((b"loom-cache", call.cache.encode()))
         if call.dropped:
             headers.append((b"loom-dropped", _ascii(", ".join(call.dropped))))
         return headers

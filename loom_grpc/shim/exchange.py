@@ -21,7 +21,7 @@ Header = tuple[bytes, bytes]
 
 _JSON: Final = re.compile(r"application/([\w.+-]+\+)?json *(;.*)?", re.IGNORECASE)
 _REQUEST_ID: Final = re.compile(r"[!-~]{1,128}")
-_METADATA: Final = (b"authorization", b"traceparent", b"tracestate", b"baggage")
+_METADATA: Final = (b"authorization", b"loom-cache", b"traceparent", b"tracestate", b"baggage")
 _CREDENTIALS: Final = frozenset(name.encode() for name in CREDENTIALS)
 _LINGER_S: Final = 5.0
 """How long a body that is too large is read to nowhere: closing before that could take the answer from the caller."""

@@ -82,8 +82,6 @@ class Proxy:
         metadata = exchange.metadata()
         if extended:
             metadata["loom-events"] = "restarted"
-        if wish := exchange.header(CACHE_HEADER.encode()):
-            metadata[CACHE_HEADER] = wish
         call = Call(LlmRequest(), self._stream, exchange.request_id, metadata=metadata, tenant=exchange.tenant())
         if self._stream:
             return Streamed(exchange, call, self._writers[extended], self._comment_s)

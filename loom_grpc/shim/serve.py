@@ -12,6 +12,7 @@ from typing import Final
 import uvicorn
 
 from loom_grpc.config import Config, ConfigError, TlsConfig
+from loom_grpc.core.kept import ResponseStore
 from loom_grpc.core.ports import Gateway
 from loom_grpc.shim.app import make_app
 from loom_grpc.shim.connection import HttpConnection
@@ -24,15 +25,23 @@ _FAREWELL_S: Final = 1.0
 
 
 class HttpEdge:
-    """The HTTP side of the server, in the running event loop."""
+    """The HTTP side of the server, in the running event loop; `kept` keeps responses, which else are in its memory."""
 
-    def __init__(self, config: Config, gateway: Gateway, telemetry: Telemetry, *, shared_port: bool = False) -> None:
+    def __init__(
+        self,
+        config: Config,
+        gateway: Gateway,
+        telemetry: Telemetry,
+        *,
+        shared_port: bool = False,
+        kept: ResponseStore | None = None,
+    ) -> None:
         self._config = config.http
         self._shared_port = shared_port
         self._draining = False
         self._server = uvicorn.Server(
             uvicorn.Config(
-                make_app(config, gateway, telemetry, lambda: self._draining),
+                make_app(config, gateway, telemetry, lambda: self._draining, kept),
                 http=HttpConnection,
                 ws="none",
                 lifespan="off",

@@ -260,6 +260,29 @@ def test_a_rich_conversation_is_written_whole() -> None:
     }  # fmt: skip
 
 
+def test_files_of_tool_results_follow_the_results_as_the_users() -> None:
+    picture = Part(image=Media(data=b"cat", media_type="image/png"))
+    results = [
+        Message(role=ROLE_TOOL, tool_call_id="c1", parts=[Part(text="a cat"), picture]),
+        Message(role=ROLE_TOOL, tool_call_id="c2", content="12:00"),
+    ]
+    asks = Message(role=ROLE_ASSISTANT, tool_calls=[ToolCall(id=id_, tool_name="look") for id_ in ("c1", "c2")])
+    messages = body_of(LlmRequest(messages=[HELLO, asks, *results, HELLO]))["messages"]
+
+    assert messages[2:] == [
+        {"role": "tool", "tool_call_id": "c1", "content": "a cat"},
+        {"role": "tool", "tool_call_id": "c2", "content": "12:00"},
+        {
+            "role": "user",
+            "content": [
+                {"type": "text", "text": "Files of the result of call c1:"},
+                {"type": "image_url", "image_url": {"url": f"data:image/png;base64,{b64(b'cat')}"}},
+            ],
+        },
+        messages[0],
+    ]
+
+
 def test_schemas_go_out_byte_for_byte() -> None:
     body = OpenAI().encode(
         call(LlmRequest(messages=[HELLO], tools=[ToolDefinition(name="t", input_schema_json=SCHEMA)]))

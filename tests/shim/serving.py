@@ -174,7 +174,7 @@ async def shim(config: Config | None = None, gateway: Gateway | None = None) -> 
     log = io.BytesIO()
     telemetry = Telemetry(config, stream=log)
     async with App(config, {}, telemetry) as app:
-        edge = HttpEdge(config, gateway or app, telemetry)
+        edge = HttpEdge(config, gateway or app, telemetry, kept=app.kept)
         port = await edge.start()
         try:
             async with aiohttp.ClientSession(f"http://127.0.0.1:{port}") as client:

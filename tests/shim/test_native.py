@@ -1,0 +1,60 @@
+"""Requests in a provider's own words: what is added to them on the way, and what they are refused for."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import orjson
+import pytest
+
+from tests.shim.serving import configuration, shim
+from tests.stand_in import json_answer, stand_in
+
+HI: dict[str, Any] = {"model": "anthropic/m", "max_tokens": 9, "messages": [{"role": "user", "content": "Hi"}]}
+ANSWER = {
+    "id": "msg_1",
+    "type": "message",
+    "role": "assistant",
+    "model": "m",
+    "content": [{"type": "text", "text": "Hello."}],
+    "stop_reason": "end_turn",
+    "usage": {"input_tokens": 1, "output_tokens": 1},
+    "container": {"id": "unknown to us"},
+}
+
+
+async def test_betas_of_the_operator_and_of_the_caller_go_together() -> None:
+    async with stand_in(json_answer(ANSWER)) as upstream:
+        provider = {"base_url": upstream.url, "api_key": "k", "headers": {"anthropic-beta": "ours"}}
+        async with shim(configuration(providers={"anthropic": provider})) as edge:
+            told = await edge.post("/v1/messages", HI, anthropic_beta="theirs,more")
+
+    assert (upstream.asked[0].headers["anthropic-beta"], told.json) == ("ours,theirs,more", ANSWER)
+
+
+async def test_options_of_the_operator_complete_the_callers_own_words() -> None:
+    async with stand_in(json_answer(ANSWER)) as upstream:
+        options = {"service_tier": "auto", "metadata": {"user_id": "ours"}}
+        provider = {"base_url": upstream.url, "api_key": "k", "options": options}
+        async with shim(configuration(providers={"anthropic": provider})) as edge:
+            await edge.post("/v1/messages", HI | {"metadata": {"user_id": "theirs"}})
+
+    asked = upstream.asked[0].json
+    assert asked == HI | {"model": "m", "metadata": {"user_id": "theirs"}, "service_tier": "auto"}
+
+
+@pytest.mark.parametrize("path", ["/v1/messages", "/v1/chat/completions"])
+async def test_a_body_that_is_nested_too_deeply_is_the_callers_fault(path: str) -> None:
+    deep = b'{"model":"anthropic/m","max_tokens":9,"messages":[{"role":"user","content":"Hi"}],"x":' + (
+        b"[" * 600 + b"]" * 600 + b"}"
+    )
+    async with stand_in(json_answer(ANSWER)) as upstream:
+        providers = {
+            "anthropic": {"base_url": upstream.url, "api_key": "k"},
+            "openai": {"base_url": upstream.url, "api_key": "k"},
+        }
+        async with shim(configuration(providers=providers)) as edge:
+            told = await edge.post(path, deep.replace(b"anthropic/m", b"openai/m") if "chat" in path else deep)
+
+    assert (told.status, upstream.asked) == (400, [])
+    assert "nested too deeply" in orjson.dumps(told.json).decode()
