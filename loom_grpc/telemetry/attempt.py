@@ -68,7 +68,8 @@ class Attempt:
         metrics.observe(names.DURATION, (*labels, error_type(error)), duration_s)
         if call.answer is not None and call.answer.HasField("usage") and not call.answer.usage.estimated:
             metrics.observe(names.TOKENS, (*labels, "input"), call.answer.usage.input_tokens)
-            metrics.observe(names.TOKENS, (*labels, "output"), call.answer.usage.output_tokens)
+            if call.embed is None:
+                metrics.observe(names.TOKENS, (*labels, "output"), call.answer.usage.output_tokens)
         return duration_s
 
     def _first_content(self, after_s: float) -> None:
@@ -79,7 +80,12 @@ class Attempt:
 
     def _labels(self, *, accepted: bool) -> tuple[str, str, str]:
         model = self._models.label(self._call.provider, self._call.model, accepted=accepted)
-        return names.CHAT, self._provider, model
+        return operation(self._call), self._provider, model
+
+
+def operation(call: Call) -> str:
+    """Returns what a call asks for, in the conventions' word."""
+    return names.CHAT if call.embed is None else names.EMBEDDINGS
 
 
 def error_type(error: BaseException | None) -> str:

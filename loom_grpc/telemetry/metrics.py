@@ -70,6 +70,10 @@ class Models:
     def __init__(self, configured: Mapping[str, Iterable[str]]) -> None:
         self._known = {provider: set(models) for provider, models in configured.items()}
 
+    def know(self, provider: str, models: Iterable[str]) -> None:
+        """Lets models be labels that a provider is configured with."""
+        self._known.setdefault(provider, set()).update(models)
+
     def label(self, provider: str, model: str, *, accepted: bool) -> str:
         """Returns the model's label: itself once its provider has accepted a call for it, and while there are not too many."""
         known = self._known.setdefault(provider, set())

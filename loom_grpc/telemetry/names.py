@@ -13,7 +13,8 @@ from typing import Final, Literal
 SCHEMA_URL: Final = "https://opentelemetry.io/schemas/1.41.1"
 SCOPE: Final = "loom_grpc"
 CHAT: Final = "chat"
-"""The only `gen_ai.operation.name`."""
+EMBEDDINGS: Final = "embeddings"
+"""The names of what is asked for, `gen_ai.operation.name`."""
 
 # What the labels say where there is no better word.
 OK: Final = "OK"
@@ -32,6 +33,7 @@ TOP_P: Final = "gen_ai.request.top_p"
 TOP_K: Final = "gen_ai.request.top_k"
 SEED: Final = "gen_ai.request.seed"
 OUTPUT_TYPE: Final = "gen_ai.output.type"
+DIMENSIONS: Final = "gen_ai.embeddings.dimension.count"
 CONVERSATION: Final = "gen_ai.conversation.id"
 RESPONSE_ID: Final = "gen_ai.response.id"
 RESPONSE_MODEL: Final = "gen_ai.response.model"
@@ -55,9 +57,10 @@ EDGE: Final = "loom.edge"
 REASON: Final = "loom.reason"
 ACCOUNT: Final = "loom.account"
 CONDITION: Final = "loom.condition"
+CACHE: Final = "loom.cache"
 
 SPAN_ATTRIBUTES: Final[dict[str, str]] = {
-    OPERATION: "`chat`",
+    OPERATION: "`chat`, or `embeddings` when texts are turned into vectors",
     PROVIDER: "the provider, by the conventions' name where they have one (table below)",
     REQUEST_MODEL: "the model that was asked for",
     STREAM: "`true` for a stream, else absent",
@@ -67,6 +70,7 @@ SPAN_ATTRIBUTES: Final[dict[str, str]] = {
     TOP_K: "as the request has it",
     SEED: "as the request has it",
     OUTPUT_TYPE: "`json` or `text`, when the request says which",
+    DIMENSIONS: "the length of the vectors, when the request says which",
     CONVERSATION: "the request's `session_id`",
     RESPONSE_ID: "the provider's id of the answer",
     RESPONSE_MODEL: "the model that answered, as the provider names it",
@@ -184,6 +188,13 @@ HEDGES: Final = Metric(
     "Targets of routes that were silent, so that the next one was asked beside them.",
     (LOOM_PROVIDER,),
 )
+CACHED: Final = Metric(
+    "loom.cache.calls",
+    "counter",
+    "{call}",
+    "Calls in which the response cache had a part, by what it did: `hit`, `miss` or `shared`.",
+    (LOOM_PROVIDER, CACHE),
+)
 ACCOUNT_CHANGES: Final = Metric(
     "loom.account.changes",
     "counter",
@@ -217,6 +228,7 @@ METRICS: Final = (
     FAILOVERS,
     REROUTES,
     HEDGES,
+    CACHED,
     ACCOUNT_CHANGES,
     ACTIVE,
     OVERHEAD,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, Final
 
@@ -33,6 +33,8 @@ if TYPE_CHECKING:  # both are loaded only when something is sent by OTLP
 
 _CANCELLED: Final = "CANCELLED"
 _MOST_PROVIDERS: Final = 100
+_MOST_KEYS: Final = 50
+"""So many changed keys are written to the log."""
 
 
 class Telemetry:
@@ -54,17 +56,16 @@ class Telemetry:
     ) -> None:
         self._config = config
         self._otlp_headers = otlp_headers or {}
+        self._worker = worker
+        self._stream = stream
         self._blackener = redact.Blackener([*redact.secrets(config, os.environ), *self._otlp_headers.values()])
-        self.log: FilteringBoundLogger = make_log(config.log, self._blackener, stream)
+        self.log: FilteringBoundLogger
         """Takes lines about the life of the server: `log.info("event", field=value)`."""
-        if worker is not None:
-            self.log = self.log.bind(worker=worker)
-        self._access = config.log.access and level_of(config.log) <= logging.INFO
+        self._make_log(config)
         self._metrics = Metrics()
         self._models = Models({name: {*row.models, row.default_model} - {""} for name, row in config.providers.items()})
         self._providers = {"", *config.providers}
         self._sharing = Sharing(shared, worker or 0, self._metrics.state, self.log) if shared else None
-        self._libraries = LibraryLines(self.log, prompts=config.log.prompts)
         self._otlp: Otlp | None = None
         self._traces: Traces | None = None
 
@@ -85,6 +86,20 @@ class Telemetry:
             await self._sharing.close()
         asyncio.get_running_loop().set_exception_handler(None)
         logging.getLogger().removeHandler(self._libraries)
+
+    def reconfigure(self, config: Config) -> None:
+        """Goes on with another configuration, whose section `telemetry` is as before."""
+        for name, row in config.providers.items():
+            self._models.know(name, {*row.models, row.default_model} - {""})
+        self._providers |= config.providers.keys()
+        self._blackener.begin_with([*redact.secrets(config, os.environ), *self._otlp_headers.values()])
+        if config.log != self._config.log:
+            before = self._libraries
+            self._make_log(config)
+            if before in logging.getLogger().handlers:
+                logging.getLogger().removeHandler(before)
+                logging.getLogger().addHandler(self._libraries)
+        self._config = config
 
     def hide(self, secret: str) -> None:
         """Keeps a secret that came up only now, such as a rotated key or a token, out of the log from here on."""
@@ -173,6 +188,18 @@ class Telemetry:
         """Tells that accounts can be read and written as before."""
         self.log.info("store_works_again")
 
+    def cache_unavailable(self, trouble: str) -> None:
+        """Tells that kept answers cannot be read or written; calls go on without them."""
+        self.log.error("cache_unavailable", message=redact.line(trouble))
+
+    def cache_works_again(self) -> None:
+        """Tells that answers are kept as before."""
+        self.log.info("cache_works_again")
+
+    def response_not_kept(self, trouble: str) -> None:
+        """Tells that a response was answered and not kept, so that nobody can come back to it."""
+        self.log.error("response_not_kept", message=redact.line(trouble))
+
     def account_unusable(self, trouble: str) -> None:
         """Tells of an account in the store that makes no sense."""
         self.log.warning("account_unusable", message=redact.line(trouble))
@@ -185,6 +212,23 @@ class Telemetry:
         """Tells that a secret has another text from now on."""
         self.log.info("secret_rotated", key=key)
 
+    def config_reloaded(self, keys: Sequence[str], duration_s: float) -> None:
+        """Tells which keys have other values from now on."""
+        shown = list(keys[:_MOST_KEYS])
+        self.log.info("config_reloaded", keys=shown, changed=len(keys), duration_ms=round(duration_s * 1000, 1))
+
+    def config_unchanged(self) -> None:
+        """Tells that the configuration was read again and is as it was."""
+        self.log.info("config_unchanged")
+
+    def config_refused(self, problems: Sequence[str]) -> None:
+        """Tells what keeps a configuration from being used; the one before stays."""
+        self.log.error("config_refused", problems=[redact.line(problem) for problem in problems])
+
+    def config_doubtful(self, warning: str) -> None:
+        """Tells of something in a configuration that can be used and is probably not meant so."""
+        self.log.warning("config_doubtful", message=redact.line(warning))
+
     def listing_failed(self, provider: str, error: LlmError) -> None:
         """Tells that a provider would not say which models it has."""
         self.log.warning("listing_failed", provider=provider, **self._failure(error, None))
@@ -195,6 +239,8 @@ class Telemetry:
         """Records the end of a call, once: with an `error`, `cancelled` by its caller, or well. `edge` is `grpc` or `http`."""
         reason = _CANCELLED if cancelled else error.name if error is not None else names.OK
         self._metrics.add(names.CALLS, (edge, self._provider_label(call.provider), reason))
+        if call.cache:
+            self._metrics.add(names.CACHED, (self._provider_label(call.provider), call.cache))
         self._metrics.observe(names.OVERHEAD, (edge,), duration_s - call.upstream_s)
         if self._access:
             self.log.info("call", **_access(call, reason, duration_s, edge))
@@ -217,6 +263,12 @@ class Telemetry:
             state = self._sharing.total() if self._sharing is not None else self._metrics.state()
         target = {names.prometheus_label(name): value for name, value in self._target().items()}
         return prometheus_text(state, target, process=self._sharing is None)
+
+    def _make_log(self, config: Config) -> None:
+        log = make_log(config.log, self._blackener, self._stream)
+        self.log = log if self._worker is None else log.bind(worker=self._worker)
+        self._access = config.log.access and level_of(config.log) <= logging.INFO
+        self._libraries = LibraryLines(self.log, prompts=config.log.prompts)
 
     def _start_otlp(self) -> None:
         from loom_grpc.telemetry.otlp import Otlp
@@ -252,7 +304,7 @@ class Telemetry:
     def _redacted(self, text: str, call: Call | None, error: LlmError | None = None) -> str:
         if self._config.log.prompts:
             return redact.line(text)
-        told = [call.request, call.answer] if call is not None else []
+        told = [call.request, call.embed, call.answer] if call is not None else []
         return redact.without_conversation(text, *told, error.partial if error is not None else None)
 
     def _on_loop_exception(self, loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
@@ -282,6 +334,8 @@ def _access(call: Call, reason: str, duration_s: float, edge: str) -> dict[str, 
     fields["attempts"] = call.attempt
     if call.account:
         fields["account"] = call.account
+    if call.cache:
+        fields["cache"] = call.cache
     if call.answer is not None:
         fields["finish_reason"] = call.answer.finish_reason
         if call.answer.HasField("usage"):

@@ -41,7 +41,7 @@ _LONGEST_CONVERSATION: Final = 256 * 1024
 """Comparing with more would hold up other calls."""
 _NAMES: Final = frozenset(
     {"effort", "id", "labels", "media_type", "model", "name", "origin", "provider", "session_id", "tool_call_id"}
-    | {"tool_name", "type", "finish_reason"}
+    | {"tool_name", "type", "finish_reason", "task"}
 )
 """Fields of a request or an answer that are no part of the conversation."""
 
@@ -57,7 +57,7 @@ def secrets(config: Config, environ: Mapping[str, str]) -> list[str]:
 
 def _within(path: KeyPath, secret: str) -> set[str]:
     """Returns a secret and those that it is made of."""
-    if path == ("database", "url"):
+    if path in {("database", "url"), ("cache", "redis_url")}:
         return {secret, *_passwords(secret)}
     if path == ("credentials", "encryption_key"):
         return {secret, *(key.strip() for key in secret.split(","))}
@@ -87,6 +87,15 @@ class Blackener:
         self._later: dict[bytes, None] = {}
         self._arrange()
 
+    def begin_with(self, secrets: Iterable[str]) -> None:
+        """Takes the secrets of another configuration; those of the one before count as the latest that came up later."""
+        first = {spelling for secret in secrets for spelling in _spellings(secret)}
+        for spelling in self._first - first:
+            self._later[spelling] = None
+        self._first = first
+        self._forget_oldest()
+        self._arrange()
+
     def hide(self, secret: str) -> None:
         """Blackens a secret from now on."""
         if not _is_long_enough(secret):
@@ -94,9 +103,12 @@ class Blackener:
         for spelling in _spellings(secret) - self._first:
             self._later.pop(spelling, None)
             self._later[spelling] = None
+        self._forget_oldest()
+        self._arrange()
+
+    def _forget_oldest(self) -> None:
         while len(self._later) > _MOST_LATER:
             del self._later[next(iter(self._later))]
-        self._arrange()
 
     def blacken(self, line: bytes) -> bytes:
         """Returns the line without the secrets."""

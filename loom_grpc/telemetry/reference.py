@@ -90,9 +90,9 @@ By OTLP each worker sends its own, told apart by `service.instance.id`. Memory, 
 _SPANS: Final = """\
 ## Spans
 
-Each attempt is a span `chat {model}` of kind CLIENT, under the caller's span when the call carries a `traceparent`
-(gRPC metadata or HTTP header). A caller's trace is kept when the caller keeps it, one that begins here with the probability
-`telemetry.trace_ratio`. Status is ERROR after a failure. Attributes that do not apply are absent.
+Each attempt is a span `chat {model}` or `embeddings {model}` of kind CLIENT, under the caller's span when the call carries a
+`traceparent` (gRPC metadata or HTTP header). A caller's trace is kept when the caller keeps it, one that begins here with the
+probability `telemetry.trace_ratio`. Status is ERROR after a failure. Attributes that do not apply are absent.
 """
 
 _LOG: Final = """\
@@ -121,8 +121,14 @@ in the code, without their messages, which may repeat anything.
 | `refresh_failed` | warning | An access token could not be renewed ahead of time |
 | `tokens_unsaved` | error | An account's new tokens are only in this process; saving them is tried again |
 | `store_unavailable`, `store_works_again` | error, info | The store of accounts cannot be read or written, or can again |
+| `cache_unavailable`, `cache_works_again` | error, info | Redis does not keep or give answers, or does again; calls go on without it |
+| `response_not_kept` | error | A response was answered and could not be kept: nobody can come back to it |
 | `secret_unavailable` | error | A secret, named by its `key` in the configuration, cannot be read; what was read before stays in use |
 | `secret_rotated` | info | A secret has another text |
+| `config_reloaded` | info | The server serves by another configuration: the first 50 `keys` that it changes, their number `changed` |
+| `config_unchanged` | info | The configuration was read again and is as it was |
+| `config_refused` | error | A configuration cannot be served and the one before stays; `problems` has a line for each reason |
+| `config_doubtful` | warning | Something in a configuration that was read again is probably not meant so |
 | `listing_failed` | warning | A provider would not say which models it has |
 | `admin` | info; warning when refused or failed by us | An operator's act, or an attempt at one, has ended, whatever `log.access` says |
 | `asyncio` | error | A task has failed that nobody waited for; `exception` says where |
@@ -134,9 +140,9 @@ in the code, without their messages, which may repeat anything.
 | `content` | info | The prompt and the answer, only with `log.prompts` |
 
 `call` has `request_id`, `provider`, `model`, `edge` (`grpc` or `http`), `stream`, `reason` (`OK`, `CANCELLED` or an error's),
-`attempts`, `account` (of a pool), `finish_reason`, `input_tokens`, `output_tokens`, `first_content_ms` (of a stream's last
-attempt), `duration_ms`, `upstream_ms` (waiting for providers) and `overhead_ms` (the rest). `call_failed` has `reason`,
-`message` (what the caller was told), `detail` (what the provider said), `metadata` and `retry_after_s`. `admin` has `method`
-(as AdminService names it, also over HTTP), `account` (`provider/id`), `edge`, `peer` (the caller's address), `reason`, `message`
-and `duration_ms`.
+`attempts`, `account` (of a pool), `cache` (`hit`, `miss` or `shared`), `finish_reason`, `input_tokens`, `output_tokens`,
+`first_content_ms` (of a stream's last attempt), `duration_ms`, `upstream_ms` (waiting for providers) and `overhead_ms` (the
+rest). `call_failed` has `reason`, `message` (what the caller was told), `detail` (what the provider said), `metadata` and
+`retry_after_s`. `admin` has `method` (as AdminService names it, also over HTTP), `account` (`provider/id`), `edge`, `peer` (the
+caller's address), `reason`, `message` and `duration_ms`.
 """

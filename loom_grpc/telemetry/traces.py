@@ -16,7 +16,7 @@ from opentelemetry.proto.trace.v1.trace_pb2 import Span, SpanFlags, Status
 
 from loom_grpc.core.call import Call
 from loom_grpc.telemetry import content, names
-from loom_grpc.telemetry.attempt import Attributes
+from loom_grpc.telemetry.attempt import Attributes, operation
 from loom_grpc.v1.llm_service_pb2 import LlmRequest, LlmResponse
 
 _TRACEPARENT: Final = re.compile(
@@ -79,7 +79,7 @@ class Traces:
         span = Span(
             trace_id=caller.trace_id if caller else random.randbytes(16),  # noqa: S311 - ids are no secrets
             span_id=random.randbytes(8),  # noqa: S311
-            name=f"{names.CHAT} {call.model}",
+            name=f"{operation(call)} {call.model}",
             kind=Span.SPAN_KIND_CLIENT,
             start_time_unix_nano=end - round(duration_s * 1e9),
             end_time_unix_nano=end,
@@ -97,7 +97,7 @@ class Traces:
 
     def _came(self, call: Call, error_type: str) -> Attributes:
         """Returns what came of the attempt."""
-        attributes = _answered(call.answer) if call.answer is not None else {}
+        attributes = _answered(call, call.answer) if call.answer is not None else {}
         if error_type:
             attributes[names.ERROR_TYPE] = error_type
         if call.first_content_s is not None:
@@ -137,7 +137,7 @@ def _add(span: Span, attributes: Attributes) -> None:
 def _asked(call: Call) -> Attributes:
     request = call.request
     attributes: Attributes = {
-        names.OPERATION: names.CHAT,
+        names.OPERATION: operation(call),
         names.PROVIDER: names.well_known(call.provider),
         names.REQUEST_MODEL: call.model,
         names.REQUEST_ID: call.request_id,
@@ -155,6 +155,8 @@ def _asked(call: Call) -> Attributes:
         attributes[names.CONVERSATION] = request.session_id
     if request.HasField("response_format"):
         attributes[names.OUTPUT_TYPE] = _output_type(request)
+    if call.embed is not None and call.embed.HasField("dimensions"):
+        attributes[names.DIMENSIONS] = call.embed.dimensions
     return attributes
 
 
@@ -162,7 +164,7 @@ def _output_type(request: LlmRequest) -> str:
     return "json" if request.response_format.WhichOneof("format") in ("json_object", "json_schema") else "text"
 
 
-def _answered(answer: LlmResponse) -> Attributes:
+def _answered(call: Call, answer: LlmResponse) -> Attributes:
     attributes: Attributes = {}
     if answer.id:
         attributes[names.RESPONSE_ID] = answer.id
@@ -173,7 +175,8 @@ def _answered(answer: LlmResponse) -> Attributes:
     if answer.HasField("usage"):
         usage = answer.usage
         attributes[names.INPUT_TOKENS] = usage.input_tokens
-        attributes[names.OUTPUT_TOKENS] = usage.output_tokens
+        if call.embed is None:
+            attributes[names.OUTPUT_TOKENS] = usage.output_tokens
         for field, name in _PARTS_OF_USAGE:
             if tokens := getattr(usage, field):
                 attributes[name] = tokens

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import math
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -146,3 +147,23 @@ async def test_what_cannot_become_a_vector_is_refused_by_name(request_: EmbedReq
         error = await failure(client, request_)
 
     assert (error.reason, error.message) == (INVALID_REQUEST, message)
+
+
+async def test_vectors_come_from_a_second_target_while_the_first_one_is_silent() -> None:
+    async def silent(connection: Connection) -> None:
+        await connection.closed.wait()
+
+    async with stand_in(silent) as first, stand_in(embeds) as second:
+        urls = {"openai": first.url, "groq": second.url}
+        providers = {name: {"dialect": "openai", "api_key": "sk-test", "base_url": url} for name, url in urls.items()}
+        route = {"targets": [{"model": "openai/one"}, {"model": "groq/two"}], "hedge_after_s": 0.05}
+        config = {"grpc": {"address": "127.0.0.1:0"}, "providers": providers, "routes": {"vectors": route}}
+        async with (
+            serving(Config.model_validate(config | {"log": {"level": "error"}})) as server,
+            LoomClient(f"127.0.0.1:{server.port}") as client,
+            asyncio.timeout(10),
+        ):
+            response = await client.embed("abc", model="vectors")
+            await first.connections[0].closed.wait()
+
+    assert ([list(vector.values) for vector in response.embeddings], response.provider) == ([[3.0]], "groq")

@@ -13,8 +13,8 @@ from loom_grpc.config import Config
 from loom_grpc.core.account import AccountRef
 from loom_grpc.core.call import Call
 from loom_grpc.core.health import Health
-from loom_grpc.core.pool import Account
 from loom_grpc.core.leg import Leg
+from loom_grpc.core.pool import Account
 from loom_grpc.telemetry import Telemetry
 from loom_grpc.v1.admin_service_pb2 import ACCOUNT_KIND_API_KEY
 from loom_grpc.v1.llm_service_pb2 import (

@@ -11,11 +11,14 @@ from loom_grpc.config import Config
 from loom_grpc.core.call import Call
 from loom_grpc.core.errors import LlmError
 from loom_grpc.telemetry import Telemetry
-from loom_grpc.v1.llm_service_pb2 import LlmRequest
+from loom_grpc.v1.llm_service_pb2 import EmbedInput, EmbedRequest, LlmRequest
 from loom_grpc.v1.message_pb2 import ROLE_USER, Message
+from tests.stand_in import json_answer, stand_in
 from tests.telemetry.lines import Log, ignore
 from tests.telemetry.receiver import attributes, receiving
 from tests.telemetry.test_metrics import values
+
+PRIVATE = "What nobody else may ever read."
 
 
 def configured(url: str) -> Config:
@@ -101,3 +104,43 @@ async def test_a_model_that_does_not_exist_makes_no_series_of_its_own() -> None:
     assert [(labels["gen_ai_request_model"], labels["error_type"]) for labels, _ in durations] == [
         ("unknown", "MODEL_NOT_FOUND")
     ]
+
+
+async def embedded(upstream_url: str, log: Log) -> tuple[Call, Telemetry]:
+    """Runs a call for a vector as an edge does."""
+    provider = {"api_key": "sk-test", "base_url": upstream_url, "retry": {"max_attempts": 1}}
+    config = Config.model_validate({"providers": {"openai": provider}, "log": {"format": "json"}})
+    telemetry = Telemetry(config, stream=log)
+    call = Call(LlmRequest(), stream=False, request_id="request-1")
+    call.begin_embed(EmbedRequest(model="openai/small", inputs=[EmbedInput(text=PRIVATE)]))
+    failure: LlmError | None = None
+    async with App(config, {}, telemetry) as app:
+        try:
+            await app.embed(call)
+        except LlmError as error:
+            failure = error
+    telemetry.finished(call, failure, 0.5, "grpc")
+    await telemetry.close()
+    return call, telemetry
+
+
+async def test_vectors_are_an_operation_of_their_own_whose_input_alone_is_counted() -> None:
+    body = {"data": [{"index": 0, "embedding": [1]}], "model": "small-001", "usage": {"prompt_tokens": 7}}
+
+    async with stand_in(json_answer(body)) as upstream:
+        _, telemetry = await embedded(upstream.url, Log())
+
+    tokens = values(telemetry, "gen_ai_client_token_usage_sum")
+    assert [(labels["gen_ai_operation_name"], labels["gen_ai_token_type"], count) for labels, count in tokens] == [
+        ("embeddings", "input", 7)
+    ]
+
+
+async def test_a_text_that_a_provider_repeats_as_it_refuses_a_vector_is_not_logged() -> None:
+    log = Log()
+
+    async with stand_in(json_answer({"error": {"message": f"Cannot embed: {PRIVATE}"}}, status=400)) as upstream:
+        await embedded(upstream.url, log)
+
+    assert log.lines()[-1]["event"] == "call_failed"
+    assert PRIVATE.encode() not in log.getvalue()

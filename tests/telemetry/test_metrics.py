@@ -286,7 +286,7 @@ async def test_every_metric_of_the_table_can_be_seen_with_its_labels() -> None:
     measured.account_changed(account(), Condition.OFF)
     measured.rerouting(call(), leg("a"), error, leg("b"))
     measured.hedging(call(), leg("a"), leg("b"))
-    measured.finished(call(), None, 0.1, "grpc")
+    measured.finished(call(cache="shared"), None, 0.1, "grpc")
 
     families = {family.name: family for family in text_string_to_metric_families(measured.prometheus().decode())}
     for metric in METRICS:

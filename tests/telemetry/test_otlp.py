@@ -21,7 +21,7 @@ from loom_grpc.core.errors import PROVIDER_RATE_LIMITED, LlmError
 from loom_grpc.core.health import Condition
 from loom_grpc.telemetry import Telemetry
 from loom_grpc.telemetry.names import METRICS, SPAN_ATTRIBUTES
-from loom_grpc.v1.llm_service_pb2 import Completed, LlmEvent, LlmRequest, LlmResponse
+from loom_grpc.v1.llm_service_pb2 import Completed, EmbedRequest, LlmEvent, LlmRequest, LlmResponse
 from loom_grpc.v1.message_pb2 import (
     ROLE_SYSTEM,
     JsonObjectFormat,
@@ -253,7 +253,7 @@ async def test_metrics_are_cumulative_with_units_and_bounds() -> None:
             telemetry.account_changed(account(), Condition.OFF)
             telemetry.rerouting(call(), leg("a"), LlmError(PROVIDER_RATE_LIMITED, "Wait."), leg("b"))
             telemetry.hedging(call(), leg("a"), leg("b"))
-            telemetry.finished(call(), None, 0.1, "grpc")
+            telemetry.finished(call(cache="shared"), None, 0.1, "grpc")
 
         metrics = receiver.latest_metrics()
         assert {name: metric.unit for name, metric in metrics.items()} == {
@@ -385,3 +385,24 @@ async def test_without_an_endpoint_nothing_of_opentelemetry_is_loaded() -> None:
     process = await asyncio.create_subprocess_exec(sys.executable, "-c", program)
 
     assert await process.wait() == 0
+
+
+async def test_a_call_for_vectors_is_called_embeddings_and_has_no_output() -> None:
+    one = call()
+    one.begin_embed(EmbedRequest(provider="openai", model="small", dimensions=256))
+    one.model = "small"
+
+    async def handler(call: Call, send: Send) -> None:
+        call.answer = LlmResponse(model="small-001", usage=Usage(input_tokens=7))
+
+    span, found = await one_span(one, handler)
+
+    assert span.name == "embeddings small"
+    assert {name: value for name, value in found.items() if name.startswith("gen_ai.")} == {
+        "gen_ai.operation.name": "embeddings",
+        "gen_ai.provider.name": "openai",
+        "gen_ai.request.model": "small",
+        "gen_ai.embeddings.dimension.count": 256,
+        "gen_ai.response.model": "small-001",
+        "gen_ai.usage.input_tokens": 7,
+    }

@@ -161,6 +161,7 @@ def test_every_configured_secret_is_known_wherever_it_is(tmp_path: Path) -> None
                 }
             },
             "database": {"url": "postgresql://somebody:p%40ssword@host/name"},
+            "cache": {"redis_url": "redis://:r%40dis-key@host/0"},
             "credentials": {"encryption_key": "first-key, second-key"},
             "vault": {"token": "vault-token", "secret_id": "secret-id"},
             "admin": {"api_key": "admin-key"},
@@ -180,6 +181,9 @@ def test_every_configured_secret_is_known_wherever_it_is(tmp_path: Path) -> None
         "p%40ssword",
         "p@ssword",
         "postgresql://somebody:p%40ssword@host/name",
+        "r%40dis-key",
+        "r@dis-key",
+        "redis://:r%40dis-key@host/0",
         "second-key",
         "secret-id",
         "token-header",
