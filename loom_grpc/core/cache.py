@@ -8,13 +8,12 @@ from loom_grpc.core.call import Call, Handler, Send
 from loom_grpc.core.errors import INVALID_REQUEST, LlmError
 from loom_grpc.core.fingerprint import fingerprint
 from loom_grpc.core.flight import Flight
-from loom_grpc.core.replay import Kept, pack, replay, unpack
+from loom_grpc.core.replay import Kept, again, pack, unpack
 from loom_grpc.v1.llm_service_pb2 import (
     STOP_REASON_LENGTH,
     STOP_REASON_STOP,
     STOP_REASON_TOOL_CALLS,
     LlmEvent,
-    LlmResponse,
 )
 
 HEADER: Final = "loom-cache"
@@ -51,8 +50,8 @@ class Cache:
 
     It has a part in calls of temperature 0 and those with the metadata `loom-cache: yes`; never in those with `no`; and for `refresh` the
     provider is asked and its answer replaces what is kept. Answers last `ttl_s` seconds and have `max_entry_bytes` at most. `share` lets
-    equal requests share one call. A request in its provider's own words is passed by: its answer comes back word for word, which is more
-    than is kept. What is kept under one `space` and one tenant is never seen under another.
+    equal requests share one call. The answer to a request in the words of another API is kept with all of its events, since those may have
+    the provider's own words. What is kept under one `space` and one tenant is never seen under another.
     """
 
     def __init__(
@@ -69,10 +68,10 @@ class Cache:
     async def __call__(self, call: Call, send: Send) -> None:
         """Answers the call; raises `LlmError`, also INVALID_REQUEST when `loom-cache` has a word that means nothing."""
         wish = _wish(call)
-        if wish == _NO or call.native is not None:
+        if wish == _NO:
             await self._handler(call, send)
             return
-        key = fingerprint(self._space, call.tenant, call.request)
+        key = fingerprint(self._space, call.tenant, call.request, call.native)
         if wish == _REFRESH:
             await self._ask(key, call, send)
         elif (kept := await self._find(key, call)) is not None:
@@ -93,10 +92,13 @@ class Cache:
         await self._ask_and_keep(key, call, send)
 
     async def _ask_and_keep(self, key: bytes, call: Call, send: Send) -> None:
+        log = _Log(self._max_entry_bytes if call.native is not None else 0)
+
         async def keeping(event: LlmEvent) -> None:
+            log.add(event)
             # It is kept before the caller hears of the end, who may ask the same at once.
-            if event.HasField("completed"):
-                await self._keep(key, Kept(call.model, event.completed.response))
+            if event.HasField("completed") and (events := log.events(event)):
+                await self._keep(key, Kept(call.model, events))
             await send(event)
 
         await self._handler(call, keeping)
@@ -141,6 +143,27 @@ class Cache:
             raise flight.failure
 
 
+class _Log:
+    """The events of an answer, as long as they have no more than `room` bytes; with no room at all only the last one counts."""
+
+    def __init__(self, room: int) -> None:
+        self._room = room
+        self._left = room
+        self._events: list[LlmEvent] = []
+
+    def add(self, event: LlmEvent) -> None:
+        """Takes the next event."""
+        if self._left > 0:
+            self._left -= event.ByteSize()
+            self._events.append(event)
+
+    def events(self, last: LlmEvent) -> list[LlmEvent]:
+        """Returns what is to be kept of a whole answer; nothing when it was too much."""
+        if not self._room:
+            return [last]
+        return self._events if self._left > 0 else []
+
+
 def _wish(call: Call) -> str:
     """Returns the word of the call's metadata; without one, temperature 0 means `yes`."""
     word = call.metadata.get(HEADER)
@@ -155,10 +178,10 @@ def _wish(call: Call) -> str:
 
 async def _repeat(kept: Kept, call: Call, send: Send) -> None:
     """Answers with what is kept: a stream gets all of its events, and anyone else the end alone."""
-    response: LlmResponse = kept.response
+    response = kept.response
     call.cache = "hit"
     call.provider, call.model, call.answer = response.provider, kept.model, response
     call.responded = True
-    for event in replay(response):
-        if call.stream or event.HasField("completed"):
+    for event in again(kept):
+        if call.stream or event.native_json or event.HasField("completed"):
             await send(event)

@@ -9,6 +9,8 @@ from typing import Any, Final, Never
 
 import orjson
 
+from loom_grpc.core.exact import dumps
+from loom_grpc.core.native import Native
 from loom_grpc.v1.llm_service_pb2 import LlmRequest
 
 _VERSION: Final = b"1"
@@ -20,13 +22,18 @@ CREDENTIALS: Final = frozenset({"authorization", "x-api-key", "x-goog-api-key", 
 """The metadata and headers by which callers are told apart. Whoever makes `loom-tenant` up only sets itself apart."""
 
 
-def fingerprint(space: bytes, tenant: str, request: LlmRequest) -> bytes:
+def fingerprint(space: bytes, tenant: str, request: LlmRequest, native: Native | None = None) -> bytes:
     """Returns 32 bytes that are the same for requests that mean the same, of one tenant, under one configuration.
+
+    A request in the words of another API is the same as one in the very same words, for its answer may come back word for word.
 
     `space` stands for the configuration. What only attributes a request, `session_id` and `labels`, does not count; a knob that is not
     set differs from one that is set to its default, because providers have defaults of their own.
     """
-    return _digest((_VERSION, space, tenant.encode(), _normalised(request)), 32)
+    pieces = [_VERSION, space, tenant.encode(), _normalised(request)]
+    if native is not None:
+        pieces += [native.dialect.encode(), dumps(native.body).encode(), dumps(sorted(native.headers.items())).encode()]
+    return _digest(pieces, 32)
 
 
 def tenant_of(shown: Iterable[tuple[str, str]]) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Final, NamedTuple
 
 from google.protobuf.message import DecodeError
@@ -11,24 +11,28 @@ from google.protobuf.message import DecodeError
 from loom_grpc.v1.llm_service_pb2 import LlmEvent, LlmResponse, Started, ToolCallDelta
 from loom_grpc.v1.message_pb2 import Message, Part, ToolCall
 
-_VERSION: Final = b"1"
-"""Changes with the layout: version, seal, length of the model's name, the name, the answer."""
+_VERSION: Final = b"2"
+"""Changes with the layout: version, seal, then the model's name and the events, each after its length."""
 _SEAL_BYTES: Final = 16
 _LENGTH_BYTES: Final = 4
-_HEAD_BYTES: Final = len(_VERSION) + _SEAL_BYTES + _LENGTH_BYTES
 
 
 class Kept(NamedTuple):
     """A whole answer, and the model that was asked for it."""
 
     model: str
-    response: LlmResponse
+    events: Sequence[LlmEvent]
+    """All of them where they have the provider's own words in them, and else `completed` alone, which says it all."""
+
+    @property
+    def response(self) -> LlmResponse:
+        """The answer."""
+        return self.events[-1].completed.response
 
 
 def pack(key: bytes, kept: Kept) -> bytes:
     """Returns the bytes to keep under a key."""
-    model = kept.model.encode()
-    body = len(model).to_bytes(_LENGTH_BYTES) + model + kept.response.SerializeToString()
+    body = b"".join(_framed([kept.model.encode(), *(event.SerializeToString() for event in kept.events)]))
     return _VERSION + _seal(key, body) + body
 
 
@@ -38,13 +42,38 @@ def unpack(key: bytes, data: bytes) -> Kept | None:
     Bytes that are not an answer may well parse as one, hence the seal.
     """
     body = data[len(_VERSION) + _SEAL_BYTES :]
-    if len(data) < _HEAD_BYTES or not data.startswith(_VERSION + _seal(key, body)):
+    if not data.startswith(_VERSION + _seal(key, body)):
         return None
-    end = _LENGTH_BYTES + int.from_bytes(body[:_LENGTH_BYTES])
     try:
-        return Kept(body[_LENGTH_BYTES:end].decode(), LlmResponse.FromString(body[end:]))
-    except (DecodeError, UnicodeDecodeError):
+        model, *events = _unframed(body)
+        return Kept(model.decode(), [LlmEvent.FromString(event) for event in events])
+    except (DecodeError, UnicodeDecodeError, ValueError):
         return None
+
+
+def _framed(pieces: Iterable[bytes]) -> Iterator[bytes]:
+    for piece in pieces:
+        yield len(piece).to_bytes(_LENGTH_BYTES)
+        yield piece
+
+
+def _unframed(body: bytes) -> Iterator[bytes]:
+    at = 0
+    while at < len(body):
+        end = at + _LENGTH_BYTES + int.from_bytes(body[at : at + _LENGTH_BYTES])
+        yield body[at + _LENGTH_BYTES : end]
+        at = end
+
+
+def again(kept: Kept) -> Iterator[LlmEvent]:
+    """Yields the events of an answer that was given before, as attempt 0."""
+    if len(kept.events) == 1:
+        yield from replay(kept.response)
+        return
+    for event in kept.events:
+        if event.HasField("started"):
+            event.started.attempt = 0
+        yield event
 
 
 def replay(response: LlmResponse) -> Iterator[LlmEvent]:

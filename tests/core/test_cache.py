@@ -540,14 +540,18 @@ async def test_a_crash_of_the_provider_is_the_first_callers_alone() -> None:
     assert await second.ends() == "miss"
 
 
-async def test_a_request_in_the_providers_own_words_is_passed_by() -> None:
+async def test_an_answer_in_the_providers_own_words_is_kept_with_all_its_events() -> None:
     our = Place()
-    for _ in range(2):
+    natives = [Native("openai", {"user": name}, {}) for name in ("a", "a", "b")]
+    ends = []
+    for native in natives:
         person = Person(wish="yes")
-        person.call.native = Native("openai", {"logprobs": True}, {})
+        person.call.native = native
         our.begin(person)
-        assert await person.ends() == ""
+        ends.append((await person.ends(), person.got))
 
+    assert [end for end, _ in ends] == ["miss", "hit", "miss"]
+    assert [got for _, got in ends] == [WHOLE, REPLAYED, WHOLE]
     assert len(our.asked) == 2
 
 

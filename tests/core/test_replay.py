@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from loom_grpc.core.replay import Kept, pack, replay, unpack
+from loom_grpc.core.replay import Kept, again, pack, replay, unpack
 from loom_grpc.v1.llm_service_pb2 import (
     Completed,
     LlmEvent,
@@ -57,9 +57,18 @@ def test_a_recorded_answer_replays_as_it_came(reading: Reading) -> None:
 @pytest.mark.parametrize("reading", READINGS.values(), ids=READINGS)
 def test_a_recorded_answer_is_read_as_it_was_packed(reading: Reading) -> None:
     assert reading.response is not None
-    kept = Kept("asked", reading.response)
+    whole = Kept("asked", [LlmEvent(completed=Completed(response=reading.response))])
+    logged = Kept("asked", reading.events)
 
-    assert unpack(KEY, pack(KEY, kept)) == kept
+    assert [unpack(KEY, pack(KEY, kept)) for kept in (whole, logged)] == [whole, logged]
+    assert collected(list(again(whole))) == collected(reading.events)
+
+
+def test_an_answer_with_all_its_events_is_told_again_word_for_word_as_attempt_0() -> None:
+    started = LlmEvent(started=Started(id="1", attempt=3))
+    rest = [LlmEvent(native_json=b'{"a":1}'), LlmEvent(completed=Completed(response=LlmResponse(id="1")))]
+
+    assert list(again(Kept("m", [started, *rest]))) == [LlmEvent(started=Started(id="1")), *rest]
 
 
 def test_recorded_answers_have_what_is_hard_to_replay() -> None:
@@ -98,7 +107,8 @@ def test_parts_and_calls_replay_in_the_order_of_the_answer() -> None:
     ]
 
 
-VALUE = pack(KEY, Kept("m", LlmResponse(id="a", message=Message(content="kept"))))
+ANSWER = LlmEvent(completed=Completed(response=LlmResponse(id="a", message=Message(content="kept"))))
+VALUE = pack(KEY, Kept("m", [ANSWER]))
 
 
 @pytest.mark.parametrize(
@@ -109,7 +119,7 @@ VALUE = pack(KEY, Kept("m", LlmResponse(id="a", message=Message(content="kept"))
         VALUE[:-1],
         VALUE + b"\0",
         b"0" + VALUE[1:],
-        b"2" + VALUE[1:],
+        b"1" + VALUE[1:],
         VALUE[:20],
         LlmResponse(id="a").SerializeToString(),
     ],
@@ -125,4 +135,4 @@ def test_an_answer_under_another_key_is_none() -> None:
 @given(st.binary(max_size=200))
 def test_no_bytes_are_taken_for_an_answer(data: bytes) -> None:
     assert unpack(KEY, data) is None
-    assert unpack(KEY, b"1" + data) is None
+    assert unpack(KEY, b"2" + data) is None
