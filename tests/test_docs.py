@@ -8,8 +8,11 @@ from typing import Any
 
 import pytest
 
+from loom_grpc.config.change import FIXED
 from loom_grpc.core.health import Condition, Event
 from tests.program import ROOT
+
+LINK = re.compile(r"\]\((?!\w+:)([^)#]+)")
 
 
 @pytest.fixture(scope="module")
@@ -30,6 +33,26 @@ def test_the_page_of_models_is_in_step_with_the_table_of_abilities(docs: dict[st
 
     assert docs["models_markdown"]() == page
     assert docs["families_table"]() in page
+
+
+def test_the_page_of_front_ends_says_what_gets_through(docs: dict[str, Any]) -> None:
+    assert docs["frontends_markdown"]() == (ROOT / "docs" / "frontends.md").read_text(encoding="utf-8")
+
+
+def test_the_page_of_reloads_names_every_section_that_cannot_change() -> None:
+    page = (ROOT / "docs" / "reload.md").read_text(encoding="utf-8")
+    paragraph = page.partition("**What cannot change**")[2].partition(". A configuration")[0]
+
+    assert re.findall(r"`(\w+)`", paragraph) == [*FIXED]
+
+
+def test_every_page_can_be_reached_from_the_readme_and_no_link_leads_nowhere() -> None:
+    readme = ROOT / "README.md"
+    pages = [readme, *(ROOT / "docs").glob("*.md"), *(ROOT / "docs" / "decisions").glob("*.md")]
+    links = {page: [page.parent / link for link in LINK.findall(page.read_text(encoding="utf-8"))] for page in pages}
+
+    assert [target for targets in links.values() for target in targets if not target.exists()] == []
+    assert {*(ROOT / "docs").glob("*.md")} <= {*links[readme]}
 
 
 def test_every_line_of_the_log_is_explained() -> None:
