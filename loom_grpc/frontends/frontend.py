@@ -28,6 +28,8 @@ class Asked(NamedTuple):
     """The request as it came, for a provider that speaks the same dialect."""
     form: str = ""
     """How the answer is to be framed, where the API has several ways."""
+    restarts: bool = False
+    """Whether the caller takes an answer that begins anew in mid-stream."""
 
 
 class Writer(Protocol):
@@ -53,7 +55,7 @@ class Api(Protocol):
     """What every API that callers speak has."""
 
     name: str
-    """Which API it is, for logs: `openai`, `responses`, `anthropic`, `gemini`."""
+    """Which API it is, for logs: `loom`, `openai`, `responses`, `anthropic`, `gemini`."""
 
     def failure(self, error: LlmError, request_id: str) -> tuple[int, bytes]:
         """Returns the HTTP status and the body of a call that failed before anything was sent."""

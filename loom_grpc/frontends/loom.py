@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import base64
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, Literal
 
 import orjson
 from google.protobuf import json_format
 
+from loom_grpc.core.call import Call
 from loom_grpc.core.errors import LlmError, reason_name
+from loom_grpc.frontends.body import HttpError
+from loom_grpc.frontends.frontend import Asked
 from loom_grpc.frontends.loom_error import body_words, error_body, event_words, http_status, particulars
+from loom_grpc.frontends.loom_request import read_request
 from loom_grpc.v1.llm_service_pb2 import (
     Completed,
+    CountTokensResponse,
     LlmEvent,
     LlmResponse,
     Restarted,
@@ -27,8 +32,52 @@ from loom_grpc.v1.message_pb2 import Part, ToolCall
 from loom_grpc.v1.usage_pb2 import Usage
 
 
+class Loom:
+    """Loom's endpoints, of which one answers whole and one as a `stream`; `extended` is for callers who know more than Loom does."""
+
+    name = "loom"
+
+    def __init__(
+        self,
+        *,
+        stream: bool,
+        extended: bool,
+        empty_arguments: Literal["object", "null"] = "object",
+        rate_limit_status: Literal[429, 503] = 429,
+    ) -> None:
+        self._stream = stream
+        self._extended = extended
+        self._writer = Writer(extended=extended, empty_arguments=empty_arguments, rate_limit_status=rate_limit_status)
+
+    def read(self, body: bytes, path: Mapping[str, str], headers: Mapping[str, str]) -> Asked:
+        """Reads a request; the provider is a piece of the path. Raises `HttpError`."""
+        return Asked(read_request(body, path["provider"]), self._stream, restarts=self._extended)
+
+    def writer(self, asked: Asked, call: Call) -> Writer:
+        """Returns what writes all answers."""
+        return self._writer
+
+    def count(self, counted: CountTokensResponse) -> bytes:
+        """Writes a number of prompt tokens, for which Loom has no endpoint."""
+        return orjson.dumps({"input_tokens": counted.input_tokens})
+
+    def failure(self, error: LlmError, request_id: str) -> tuple[int, bytes]:
+        """Returns the HTTP status and the body of a call that failed before its first event."""
+        return self._writer.failure(error)
+
+    def refusal(self, error: HttpError, request_id: str) -> tuple[int, bytes]:
+        """Returns the HTTP status and the body for a request that is no call."""
+        return error.status, error_body(error.status, error.message)
+
+    def headers(self, request_id: str) -> Mapping[str, str]:
+        """Returns nothing: Loom's clients look for no other header."""
+        return {}
+
+
 class Writer:
     """Writes answers. `extended` adds the events and fields that Loom itself does not know."""
+
+    media_type = "text/event-stream"
 
     def __init__(
         self,
@@ -52,7 +101,7 @@ class Writer:
                 "thinking_delta": _thinking_delta,
                 "tool_call_delta": _indexed_tool_call_delta,
                 "part": _part_event,
-                "restarted": _restarted,
+                "restarted": self._restarted,
             }
 
     def event(self, event: LlmEvent) -> bytes:
@@ -77,7 +126,11 @@ class Writer:
             status = self._rate_limit_status
         return status, error_body(status, body_words(error), particulars(error) if self._extended else None)
 
-    def response(self, response: LlmResponse) -> bytes:
+    def keep_alive(self) -> bytes:
+        """Writes a comment."""
+        return b": keep-alive\n\n"
+
+    def whole(self, response: LlmResponse, native_json: bytes = b"") -> bytes:
         """Writes a whole answer."""
         return orjson.dumps(self._response(response))
 
@@ -116,6 +169,16 @@ class Writer:
         """Embeds the arguments; those that are no JSON become null, as in Loom."""
         value = _loads(text) if text.strip() else {}
         return self._empty if value == {} else value and _embed(text)
+
+    def _restarted(self, restarted: Restarted) -> dict[str, Any]:
+        value = {
+            "type": "restarted",
+            "attempt": restarted.attempt,
+            "provider": restarted.provider,
+            "model": restarted.model,
+            "reason": reason_name(restarted.reason),
+        }
+        return value | {"usage": self._usage(restarted.usage)} if restarted.HasField("usage") else value
 
     def _usage(self, usage: Usage) -> dict[str, Any]:
         value: dict[str, Any] = {"input_tokens": usage.input_tokens, "output_tokens": usage.output_tokens}
@@ -172,16 +235,6 @@ def _started(started: Started) -> dict[str, Any]:
         "provider": started.provider,
         "model": started.model,
         "attempt": started.attempt,
-    }
-
-
-def _restarted(restarted: Restarted) -> dict[str, Any]:
-    return {
-        "type": "restarted",
-        "attempt": restarted.attempt,
-        "provider": restarted.provider,
-        "model": restarted.model,
-        "reason": reason_name(restarted.reason),
     }
 
 

@@ -20,7 +20,6 @@ from loom_grpc.core.ports import Gateway
 from loom_grpc.frontends.loom_error import error_body
 from loom_grpc.shim import admin, frontends, models, raw, responses
 from loom_grpc.shim.health import Health
-from loom_grpc.shim.proxy import Proxy
 from loom_grpc.telemetry import Telemetry
 
 _MESSAGES: Final = {
@@ -57,12 +56,8 @@ def make_app(
     async def metrics(_request: Request) -> Response:
         return Response(telemetry.prometheus(), media_type="text/plain; version=0.0.4; charset=utf-8")
 
-    complete = Proxy(config, gateway, telemetry, draining, stream=False)
-    stream = Proxy(config, gateway, telemetry, draining, stream=True)
     app = Starlette(
         routes=[
-            Route("/proxy/{provider}/complete", complete, methods=["POST"]),
-            Route("/proxy/{provider}/stream", stream, methods=["POST"]),
             *models.routes(gateway, telemetry, draining),
             *frontends.routes(config, gateway, telemetry, draining),
             *responses.routes(config, gateway, telemetry, draining, kept),

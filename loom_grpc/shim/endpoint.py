@@ -176,6 +176,8 @@ class Answering:
         """Takes what the caller asks for."""
         call = self.call
         call.request, call.stream, call.native = asked.request, asked.stream, asked.native
+        if asked.restarts:
+            call.metadata = {**call.metadata, "loom-events": "restarted"}
         if drops and asked.native is not None:
             native = asked.native
             call.native = Native(native.dialect, native.body, native.headers, native.untold, drops=True)

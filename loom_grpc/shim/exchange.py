@@ -57,8 +57,7 @@ class Exchange:
 
     def words(self, name: bytes) -> set[str]:
         """Returns the words of a header that is a list, in lower case."""
-        text = self.header(name).lower()
-        return {word.strip() for word in text.split(",")} if text else set()
+        return words_of(self.header(name))
 
     def metadata(self) -> dict[str, str]:
         """Returns the headers that a call takes along, as far as gRPC could carry them."""
@@ -151,6 +150,11 @@ class Exchange:
             async with asyncio.timeout(_LINGER_S):
                 while (await self._read())[1]:
                     pass
+
+
+def words_of(text: str) -> set[str]:
+    """Returns the words of a header's list, in lower case."""
+    return {word.strip() for word in text.lower().split(",")} if text else set()
 
 
 def _piece(body: bytes, *, more: bool) -> Message:

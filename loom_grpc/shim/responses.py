@@ -21,7 +21,7 @@ from loom_grpc.core.ports import Gateway
 from loom_grpc.frontends import openai_responses_kept as pages
 from loom_grpc.frontends.body import HttpError
 from loom_grpc.frontends.openai_responses import OpenAIResponses, ResponsesWriter, read_body
-from loom_grpc.shim.endpoint import Answering, Entrance
+from loom_grpc.shim.endpoint import Answering, Endpoint, Entrance
 from loom_grpc.shim.exchange import Exchange, Gone
 from loom_grpc.storage.memory_responses import MemoryResponses
 from loom_grpc.telemetry import Telemetry
@@ -44,6 +44,11 @@ def routes(
     store = store or MemoryResponses(config.responses.max_bytes, config.responses.ttl_s, time.monotonic)
     shelf = _Shelf(telemetry, draining, store)
     return [
+        Route(
+            f"{PATH}/input_tokens",
+            Endpoint(config, gateway, telemetry, draining, OpenAIResponses(time.time), counts=True),
+            methods=["POST"],
+        ),
         Route(PATH, ResponsesEndpoint(config, gateway, telemetry, draining, store), methods=["POST"]),
         Route(f"{PATH}/{{id}}", shelf, methods=["GET", "DELETE"]),
         Route(f"{PATH}/{{id}}/cancel", shelf, methods=["POST"]),

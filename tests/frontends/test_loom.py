@@ -133,6 +133,22 @@ def test_what_loom_does_not_know_is_shown_to_those_alone_who_asked(text: str, va
     assert data(EXTENDED.event(event(text))) == value
 
 
+def test_an_answer_that_begins_anew_tells_the_tokens_of_the_attempt_before() -> None:
+    restarted = event(
+        'restarted { attempt: 2 provider: "p" model: "m" reason: ERROR_REASON_PROVIDER_TIMEOUT'
+        " usage { input_tokens: 7 output_tokens: 1 estimated: true } }"
+    )
+
+    assert data(EXTENDED.event(restarted))["usage"] == {
+        "input_tokens": 7,
+        "output_tokens": 1,
+        "cache_read_tokens": 0,
+        "cache_write_tokens": 0,
+        "reasoning_tokens": 0,
+        "estimated": True,
+    }
+
+
 def test_extended_events_have_all_their_fields() -> None:
     delta = event('tool_call_delta { call_id: "c" tool_name: "f" arguments_fragment: "{" index: 1 }')
 
@@ -154,15 +170,15 @@ def test_an_event_that_says_nothing_is_not_sent() -> None:
 
 
 def test_a_whole_answer_has_looms_fields_or_all_of_them() -> None:
-    assert orjson.loads(PLAIN.response(response(ANSWER))) == PLAIN_ANSWER
-    assert orjson.loads(EXTENDED.response(response(ANSWER))) == EXTENDED_ANSWER
+    assert orjson.loads(PLAIN.whole(response(ANSWER))) == PLAIN_ANSWER
+    assert orjson.loads(EXTENDED.whole(response(ANSWER))) == EXTENDED_ANSWER
 
 
 def test_what_is_not_known_is_left_out() -> None:
     bare = response('message { role: ROLE_ASSISTANT content: "Hi." }')
 
-    assert orjson.loads(PLAIN.response(bare)) == {"message": {"role": "assistant", "content": "Hi."}, "tool_calls": []}
-    assert orjson.loads(EXTENDED.response(bare)) == {
+    assert orjson.loads(PLAIN.whole(bare)) == {"message": {"role": "assistant", "content": "Hi."}, "tool_calls": []}
+    assert orjson.loads(EXTENDED.whole(bare)) == {
         "message": {"role": "assistant", "content": "Hi."},
         "tool_calls": [],
         "id": "",
@@ -190,7 +206,7 @@ def test_arguments_are_embedded_word_for_word(text: str, compat: Literal["object
     answer = LlmResponse()
     answer.tool_calls.add(id="c", tool_name="f", arguments_json=text)
 
-    written = Writer(extended=False, empty_arguments=compat).response(answer)
+    written = Writer(extended=False, empty_arguments=compat).whole(answer)
 
     assert b'"arguments_json":%b}]' % embedded in written
 
@@ -225,7 +241,7 @@ def test_an_extended_answer_goes_back_as_it_is() -> None:
         tool_calls { id: "c" tool_name: "f" arguments_json: "{\\"x\\":1}" provider_state: "s" origin: "gemini" part_index: 1 }"""
     )
 
-    message = orjson.loads(EXTENDED.response(answer))["message"]
+    message = orjson.loads(EXTENDED.whole(answer))["message"]
     request = read_request(orjson.dumps({"model": "m", "messages": [message]}), "anthropic")
 
     assert request.messages[0] == answer.message
