@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import binascii
 import json
-import re
 from collections.abc import Iterator
 from decimal import Decimal
 from typing import Any, Final, TypeVar
@@ -15,7 +14,8 @@ from loom_grpc.core.exact import dumps
 
 T = TypeVar("T")
 
-_LONG_NUMBER: Final = re.compile(rb"[0-9][0-9.]{15}")
+_DIGITS: Final = bytes.maketrans(b"123456789.", b"0000000000")
+_LONG_NUMBER: Final = b"0" * 16
 """Shorter numbers are the same before and after a double; few bodies have a longer one, so few are parsed twice."""
 
 
@@ -36,7 +36,7 @@ def read_json(body: bytes) -> Any:
     """
     try:
         value = orjson.loads(body)
-        if _LONG_NUMBER.search(body):
+        if _LONG_NUMBER in body.translate(_DIGITS):
             value = json.loads(body, parse_int=_integer, parse_float=Decimal)
     except orjson.JSONDecodeError as error:
         raise HttpError(400, _why(body, error)) from None
