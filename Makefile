@@ -91,10 +91,10 @@ lock: .venv/.dev ## Raises the locked versions in requirements/
 
 .PHONY: clean
 clean: ## Removes .venv and caches
-	@rm -rf .venv .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache
+	@rm -rf .venv .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache tests/node/node_modules
 
 .venv/.server: requirements/server.lock pyproject.toml
 	@scripts/setup.sh server
 
-.venv/.dev: requirements/dev.lock .venv/.server
+.venv/.dev: requirements/dev.lock tests/node/package-lock.json .venv/.server
 	@scripts/setup.sh dev

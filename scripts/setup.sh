@@ -69,4 +69,8 @@ fi
 pip=(.venv/bin/python -m pip install --quiet --disable-pip-version-check --no-input)
 "${pip[@]}" --require-hashes -r "requirements/$1.lock"
 "${pip[@]}" --no-deps --no-build-isolation -e .
+# The clients in JavaScript that the tests run; Node.js itself came with the Python packages.
+if [ "$1" = dev ]; then
+  .venv/bin/npm ci --prefix tests/node --loglevel error || fail "could not install the npm packages of tests/node."
+fi
 touch ".venv/.$1"

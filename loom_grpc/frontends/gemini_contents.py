@@ -224,9 +224,13 @@ class Contents:
         return Part(document=media)
 
 
+_LONE: Final = ({"output"}, {"result"}, {"error"})
+"""The keys under which a text alone stands: Google's documentation has the first and the last, its clients write the second too."""
+
+
 def _plain(value: dict[str, Any]) -> str | None:
     """Returns a result that is one text, or says of an error no more; None for any other object, which is told as JSON."""
-    text = next(iter(value.values())) if value.keys() in ({"result"}, {"error"}) else None
+    text = next(iter(value.values())) if value.keys() in _LONE else None
     return text if isinstance(text, str) and not text.lstrip().startswith("{") else None
 
 
