@@ -61,11 +61,6 @@ class Accounts:
             for id, credential in provider.logins.items()
         }
 
-    def add_provider(self, provider: Provider) -> None:
-        """Takes a provider in, with the accounts of its configuration; raises `ConfigError`."""
-        self.furnish(provider)
-        self.take_over({**self.providers, provider.name: provider})
-
     def furnish(self, provider: Provider, former: Provider | None = None) -> None:
         """Makes the accounts of a provider's configuration; raises `ConfigError`.
 

@@ -10,12 +10,12 @@ from typing import Any, Final
 
 from loom_grpc.cache.memory import MemoryStore
 from loom_grpc.config import CacheConfig, Config, ConfigError
+from loom_grpc.config.change import ROUTING
 from loom_grpc.core.cache import Cache, Store
 from loom_grpc.core.call import Handler
 from loom_grpc.credentials.secret import Secrets
 from loom_grpc.telemetry import Telemetry
 
-_ROUTING: Final = ("default_provider", "aliases", "routes", "default_route", "rewrites", "chains", "models")
 _PROVIDER: Final = (
     *("enabled", "dialect", "base_url", "default_model", "models"),
     *("organization", "project", "location", "headers", "options"),
@@ -90,5 +90,5 @@ def space_of(config: Config) -> bytes:
     providers: dict[str, Any] = {
         name: provider.model_dump(mode="json", include=set(_PROVIDER)) for name, provider in config.providers.items()
     }
-    text = json.dumps([providers, config.model_dump(mode="json", include=set(_ROUTING))], sort_keys=True)
+    text = json.dumps([providers, config.model_dump(mode="json", include=set(ROUTING))], sort_keys=True)
     return hashlib.blake2b(text.encode(), digest_size=16).digest()

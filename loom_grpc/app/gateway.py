@@ -7,6 +7,7 @@ import hmac
 from collections.abc import Mapping
 from contextlib import AsyncExitStack
 from functools import partial
+from pathlib import Path
 from types import TracebackType
 from typing import Self
 from weakref import WeakSet
@@ -14,6 +15,7 @@ from weakref import WeakSet
 from loom_grpc.app.accounts import Accounts
 from loom_grpc.app.administration import Administration, Reload
 from loom_grpc.app.cache import Caching
+from loom_grpc.app.kept import make_kept
 from loom_grpc.app.parts import Parts, make_parts, retire
 from loom_grpc.app.provider import Provider
 from loom_grpc.app.records import Records
@@ -43,8 +45,11 @@ class App:
     Raises `ConfigError` on entering when a provider cannot be set up.
     """
 
-    def __init__(self, config: Config, environ: Mapping[str, str], telemetry: Telemetry) -> None:
+    def __init__(
+        self, config: Config, environ: Mapping[str, str], telemetry: Telemetry, shared: Path | None = None
+    ) -> None:
         self.config = config
+        self._shared = shared
         self._environ = environ
         self._telemetry = telemetry
         self._stack = AsyncExitStack()
@@ -161,6 +166,8 @@ class App:
         self._stack.push_async_callback(secrets.close)
         store = make_store(config, secrets, self._environ)
         self._stack.push_async_callback(store.close)
+        self.kept = make_kept(config, secrets, store, self._shared)
+        self._stack.push_async_callback(self.kept.close)
         accounts = self._accounts = Accounts(store, secrets, telemetry)
         self.parts = make_parts(config, accounts, secrets, telemetry)
         self._stack.push_async_callback(self._close_transports)

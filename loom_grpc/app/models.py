@@ -19,6 +19,8 @@ from loom_grpc.v1.llm_service_pb2 import Model, ModelAbilities, ModelPrices
 
 _ABILITIES: Final = tuple(field.name for field in ModelAbilities.DESCRIPTOR.fields)
 _NANOS: Final = 1_000_000_000
+_AT_ONCE: Final = 10
+"""How many models are described until others have their turn: to find the price of one takes up to a millisecond."""
 
 
 def make_catalogue(config: Config, providers: Mapping[str, Provider]) -> Catalogue:
@@ -47,7 +49,9 @@ class Models:
     async def list(self, provider: str = "") -> list[Model]:
         """Returns the models of one configured provider; or the routes and aliases, and the models of all providers."""
         models, _ = await asyncio.gather(self._listing.models(provider), self._catalogue.load_prices())
-        for model in models:
+        for number, model in enumerate(models):
+            if number % _AT_ONCE == 0:
+                await asyncio.sleep(0)
             _describe(model, self._catalogue.facts(model.provider, model.id))
         return models if provider else [*sorted(self._names(), key=lambda model: model.id), *models]
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import Final
 
 from loom_grpc.app.accounts import Accounts
 from loom_grpc.app.models import Models, make_catalogue
@@ -13,13 +12,11 @@ from loom_grpc.app.provider import Provider
 from loom_grpc.app.routes import make_router
 from loom_grpc.catalogue import Catalogue
 from loom_grpc.config import Config
+from loom_grpc.config.change import ROUTING
 from loom_grpc.core.router import Router, Target
 from loom_grpc.credentials.secret import Secret, Secrets
 from loom_grpc.providers.listing import Listing, Shelf
 from loom_grpc.telemetry import Telemetry
-
-_ROUTING: Final = ("default_provider", "aliases", "routes", "default_route", "rewrites", "chains", "models")
-"""What the router is made of beside the providers."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -87,7 +84,7 @@ def _shelf(provider: Provider, config: Config, catalogue: Catalogue, former: Par
 
 
 def _routes_alike(config: Config, former: Config) -> bool:
-    return all(getattr(config, key) == getattr(former, key) for key in _ROUTING)
+    return all(getattr(config, key) == getattr(former, key) for key in ROUTING)
 
 
 def _admin_key(config: Config, secrets: Secrets) -> Secret | None:

@@ -38,6 +38,8 @@ class MemoryStore:
     async def put(self, key: bytes, value: bytes, ttl_s: float) -> None:
         """Keeps a value for so many seconds, or until there is no room."""
         self._remove(key)
+        if len(value) + _ENTRY_BYTES > self._max_bytes:
+            return  # all others would have to go for it, and then it would too
         self._entries[key] = (self._clock() + ttl_s, value)
         self._size += len(value) + _ENTRY_BYTES
         while self._size > self._max_bytes:

@@ -9,8 +9,11 @@ from loom_grpc.config.error import ConfigError
 from loom_grpc.config.schema import Config
 from loom_grpc.config.tree import leaves, where
 
-FIXED: Final = ("grpc", "http", "workers", "credentials", "database", "vault", "telemetry", "compat")
+FIXED: Final = ("grpc", "http", "workers", "credentials", "database", "vault", "telemetry", "compat", "responses")
 """The sections that only a start reads; every other one may change while the server runs."""
+
+ROUTING: Final = ("default_provider", "aliases", "routes", "default_route", "rewrites", "chains", "models")
+"""The sections that say, beside `providers`, who answers a call."""
 
 _NOTHING: Final[object] = object()
 

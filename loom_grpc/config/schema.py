@@ -238,6 +238,10 @@ class ProviderConfig(Section):
         default=False,
         description="Passes requests to `/{provider}/raw/...` on to all of the provider's own API, with its credentials.",
     )
+    responses: bool | None = Field(
+        default=None,
+        description="Whether a host of the dialect `openai` has the Responses API too; none: as is known of the provider's usual address.",
+    )
     retry: RetryConfig = Field(
         default_factory=RetryConfig, description="When and how often the provider is asked again."
     )
@@ -327,7 +331,7 @@ class RouteConfig(Section):
     hedge_after_s: Seconds | None = Field(
         default=None,
         description="Silence of a target after which the next one is asked beside it; who begins to answer first is kept. "
-        "without it they are asked one at a time.",
+        "Without it they are asked one at a time.",
     )
     hold_back: HoldBackConfig = Field(
         default_factory=HoldBackConfig,
@@ -386,11 +390,27 @@ class CacheConfig(Section):
     )
 
 
+class ResponsesConfig(Section):
+    """The responses that callers of OpenAI's Responses API may come back to."""
+
+    ttl_s: Annotated[float, Number, Field(gt=0, le=366 * 86400)] = Field(
+        default=30 * 86400.0, description="How long each is kept."
+    )
+    max_bytes: Size = Field(
+        default=64 * 2**20,
+        description="The most bytes of all where no database keeps them: in the process's memory, or in a file of several workers.",
+    )
+
+
 class ReloadConfig(Section):
     """When the configuration is read again while the server runs."""
 
     watch: bool = Field(default=True, description="Reads the configuration file again when it changes.")
     poll_s: Seconds = Field(default=2.0, description="How often to look whether it has.")
+    timeout_s: Seconds = Field(
+        default=30.0,
+        description="How long one of several workers may take to try a new configuration before it is refused.",
+    )
 
 
 class CredentialsConfig(Section):
@@ -542,6 +562,9 @@ class Config(Section):
         default_factory=dict, description="What is known of a model, by `provider/model`, beside the catalogue."
     )
     cache: CacheConfig = Field(default_factory=CacheConfig, description="The response cache.")
+    responses: ResponsesConfig = Field(
+        default_factory=ResponsesConfig, description="The responses of OpenAI's Responses API that are kept."
+    )
     reload: ReloadConfig = Field(
         default_factory=ReloadConfig, description="When the configuration is read again while the server runs."
     )

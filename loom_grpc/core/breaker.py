@@ -128,10 +128,6 @@ class Breaker:
         if ticket is None or ticket == self._ticket:
             self._is_probing = False
 
-    def remaining_s(self) -> float:
-        """Returns how long the breaker stays open; 0 when it is not."""
-        return max(0.0, self._until - self._clock()) if self.state is State.OPEN else 0.0
-
     def _look_at_the_clock(self) -> None:
         if self.state is State.OPEN and self._clock() >= self._until:
             self._record(Event.TIME_PASSED)

@@ -179,6 +179,8 @@ def _wish(call: Call) -> str:
 async def _repeat(kept: Kept, call: Call, send: Send) -> None:
     """Answers with what is kept: a stream gets all of its events, and anyone else the end alone."""
     response = kept.response
+    if call.native is not None and not any(event.native_json for event in kept.events):
+        call.dropped = call.native.left_out(response.provider)  # the provider was asked in other words
     call.cache = "hit"
     call.provider, call.model, call.answer = response.provider, kept.model, response
     call.responded = True

@@ -15,8 +15,10 @@ from loom_grpc.v1.llm_service_pb2 import LlmEvent
 
 _EVENT_BYTES: Final = 256
 """What an event takes beside its content, roughly."""
-_FOUND_OUT: Final = ("provider", "model", "account", "attempt", "refusals", "upstream_s", "first_content_s", "answer")
-"""What the stages find out about a call, which the one who began the flight is told."""
+_OF_ALL: Final = ("provider", "model", "answer", "dropped")
+"""What the stages find out about a call, which everybody is told."""
+_OF_THE_FIRST: Final = (*_OF_ALL, "account", "attempt", "refusals", "upstream_s", "first_content_s")
+"""What the one who began the flight is told."""
 
 
 class _Reader:
@@ -140,8 +142,5 @@ class Flight:
 
     def _tell(self, call: Call, *, leads: bool) -> None:
         """Tells a reader's call what the flight has found out; attempts and accounts are those of the one who began it."""
-        if not leads:
-            call.provider, call.model, call.answer = self.call.provider, self.call.model, self.call.answer
-            return
-        for name in _FOUND_OUT:
+        for name in _OF_THE_FIRST if leads else _OF_ALL:
             setattr(call, name, getattr(self.call, name))

@@ -32,9 +32,10 @@ async def hedge(
 ) -> None:
     """Asks `first`, and `second` beside it once it has sent nothing for `after_s` seconds, if `may` allows it, which is asked at most once.
 
-    Who sends the first event is kept; the other one is cancelled at once, and has ended when this returns. `first` has the call itself and
-    `second` a copy; from the winner's first event on, the call tells of the winner and counts the attempts of both. Raises the winner's
-    error, the one of `first` when it fails alone, and when both fail the last one. Cancelling cancels both and waits for their end.
+    Who sends the first event is kept, or where there are none, as with vectors, who is done first; the other one is cancelled at once, and
+    has ended when this returns. `first` has the call itself and `second` a copy; from the winner's first event on, the call tells of the
+    winner and counts the attempts of both. Raises the winner's error, the one of `first` when it fails alone, and when both fail the last
+    one. Cancelling cancels both and waits for their end.
     """
     race = _Race(call, send, second, may, clock)
     race.start(after_s)
@@ -86,7 +87,7 @@ class _Race:
             if self._is_interrupted:
                 self._task.uncancel()
         if self._task_beside is not None and self._is_left_to_second(self._task_beside, failure):
-            await self._hear(self._task_beside, failure)
+            await self._hear(self._task_beside)
         elif failure is not None:
             raise failure
 
@@ -120,8 +121,10 @@ class _Race:
         self._task_beside.add_done_callback(self._second_ended)
 
     def _second_ended(self, task: asyncio.Task[None]) -> None:
-        """Ends the first one too, where the second one came to an end that nobody expects."""
-        if self._winner is not self._call and (task.cancelled() or not _is_usual(task.exception())):
+        """Ends the first one too, where the second one is done without an event, or came to an end that nobody expects."""
+        if _is_well(task):
+            self._winner = self._winner or self._beside
+        if self._winner is not self._call and (task.cancelled() or not isinstance(task.exception(), LlmError)):
             self._interrupt()
 
     def _interrupt(self) -> None:
@@ -160,18 +163,17 @@ class _Race:
 
     def _is_left_to_second(self, task: asyncio.Task[None], failure: BaseException | None) -> bool:
         """Tells, when the first one has ended, whether the second one's end is the end of the call."""
-        return self._is_interrupted or (self._winner is None and isinstance(failure, LlmError) and not task.done())
+        is_open = self._winner is None and isinstance(failure, LlmError) and (not task.done() or _is_well(task))
+        return self._is_interrupted or is_open
 
-    async def _hear(self, task: asyncio.Task[None], failure: BaseException | None) -> None:
-        """Waits for the second one's end; `failure` is the first one's."""
+    async def _hear(self, task: asyncio.Task[None]) -> None:
+        """Waits for the second one's end."""
         if self._task.cancelling() > self._cancelling:
             raise asyncio.CancelledError  # the caller's, whatever the first one made of it
         (outcome,) = await asyncio.gather(task, return_exceptions=True)
         if outcome is not None:
             self._winner = self._beside
             raise outcome
-        if self._winner is None and failure is not None:
-            raise failure  # the second one ended without a word
 
     def _take_over(self) -> None:
         """Makes the call tell of the second one."""
@@ -194,6 +196,11 @@ class _Race:
             alone_s = min(self._call.upstream_s - self._before_s, self._head_start_s)
             self._take_over()
             self._call.upstream_s = self._before_s + alone_s + self._beside.upstream_s
+
+
+def _is_well(task: asyncio.Task[None]) -> bool:
+    """Tells whether a call is answered."""
+    return task.done() and not task.cancelled() and task.exception() is None
 
 
 def _is_usual(error: BaseException | None) -> bool:

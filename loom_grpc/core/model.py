@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from decimal import Decimal
+from functools import cached_property
 from typing import Final, NamedTuple
 
 from loom_grpc.core.estimate import estimate_tokens
@@ -47,8 +48,25 @@ class Facts(NamedTuple):
 UNKNOWN: Final = Facts()
 
 
-def obstacle(request: LlmRequest, facts: Facts) -> str:
-    """Returns why a model is known not to be able to serve a request, in a word; empty when it may."""
+class Size:
+    """How long a request is, measured once for all models: that of a long one takes milliseconds."""
+
+    def __init__(self, request: LlmRequest) -> None:
+        self._request = request
+
+    @cached_property
+    def bytes(self) -> int:
+        """All that it has, which is more than its tokens: each has a byte at least."""
+        return self._request.ByteSize()
+
+    @cached_property
+    def tokens(self) -> int:
+        """What its prompt is guessed to have."""
+        return estimate_tokens(self._request)
+
+
+def obstacle(request: LlmRequest, facts: Facts, size: Size) -> str:
+    """Returns why a model is known not to be able to serve a request, in a word; empty when it may. `size` is the request's."""
     if facts.tools is False and request.tools:
         return "tools"
     if facts.prefill is False and request.messages and request.messages[-1].role == ROLE_ASSISTANT:
@@ -57,7 +75,7 @@ def obstacle(request: LlmRequest, facts: Facts) -> str:
         return "json_schema"
     if False in (facts.images, facts.documents, facts.audio) and (medium := _unreadable(request, facts)):
         return medium
-    return "context" if _is_too_long(request, facts.context_tokens) else ""
+    return "context" if _is_too_long(size, request.max_tokens, facts.context_tokens) else ""
 
 
 def _unreadable(request: LlmRequest, facts: Facts) -> str:
@@ -78,8 +96,8 @@ def _kinds(facts: Facts) -> tuple[tuple[str | None, str, bool | None], ...]:
     )
 
 
-def _is_too_long(request: LlmRequest, context_tokens: int | None) -> bool:
-    # A token has a byte at least, so that most requests need not be looked through.
-    if context_tokens is None or request.ByteSize() + request.max_tokens <= context_tokens:
+def _is_too_long(size: Size, max_tokens: int, context_tokens: int | None) -> bool:
+    # Most requests are so short that they need not be looked through.
+    if context_tokens is None or size.bytes + max_tokens <= context_tokens:
         return False
-    return _SURELY * estimate_tokens(request) + request.max_tokens > context_tokens
+    return _SURELY * size.tokens + max_tokens > context_tokens

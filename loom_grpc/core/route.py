@@ -12,7 +12,7 @@ from loom_grpc.core.errors import CONTEXT_TOO_LONG, INVALID_REQUEST, LlmError
 from loom_grpc.core.hedge import hedge
 from loom_grpc.core.hold import HoldBack
 from loom_grpc.core.leg import Leg, is_of_the_target
-from loom_grpc.core.model import Facts, obstacle
+from loom_grpc.core.model import Facts, Size, obstacle
 from loom_grpc.v1.llm_service_pb2 import LlmEvent, LlmRequest, Restarted
 
 _DEAREST: Final = float("inf")
@@ -108,7 +108,6 @@ class Chain:
         """Answers the call; raises the `LlmError` of the last target that was asked."""
         if self._budget is not None:
             self._budget.earn()
-            call.budget = self._budget
         hold = self._rules.hold
         if hold is None or call.held or not call.stream or call.wants_restarts:
             await self._answer(call, send)
@@ -121,16 +120,21 @@ class Chain:
         waiting = self._order(call)
         asked: list[Leg] = []
         first_error: LlmError | None = None
+        is_shown = False
         while True:
             try:
                 return await self._ask(call, request, asked, waiting, send, is_last=is_last)
             except LlmError as error:
                 following = _others(call, error, asked, waiting)
+                is_broken_off = call.responded and call.stream and not call.held
+                is_shown = is_shown or is_broken_off
                 if not following:
+                    # A route whose target this one is has to begin anew, although the last one here said nothing.
+                    call.responded = call.responded or is_shown
                     raise _telling(first_error, error) from None
                 first_error = first_error or error
                 self._events.rerouting(call, asked[-1], error, following[0])
-                if call.responded and call.stream and not call.held:
+                if is_broken_off:
                     send = _restarting(send, error)
                 call.responded = False
                 waiting = following
@@ -143,7 +147,7 @@ class Chain:
         asked.append(leg)
         hedge_after_s = self._rules.hedge_after_s
         if hedge_after_s is None or not waiting:
-            await leg.ask(call, request, send, is_last=is_last and not waiting)
+            await self._ask_one(leg, call, request, send, is_last=is_last and not waiting)
             return
         beside = waiting[0]
 
@@ -155,22 +159,27 @@ class Chain:
             return True
 
         async def first(call: Call, send: Send) -> None:
-            await leg.ask(call, request, send, is_last=False)
+            await self._ask_one(leg, call, request, send, is_last=False)
 
         async def second(call: Call, send: Send) -> None:
-            await beside.ask(call, request, send, is_last=is_last and not waiting)
+            await self._ask_one(beside, call, request, send, is_last=is_last and not waiting)
 
         await hedge(call, send, first, second, after_s=hedge_after_s, may=may)
 
+    async def _ask_one(self, leg: Leg, call: Call, request: LlmRequest, send: Send, *, is_last: bool) -> None:
+        call.budget = self._budget  # the target before may have been a route, which has one of its own
+        await leg.ask(call, request, send, is_last=is_last)
+
     def _order(self, call: Call) -> list[Leg]:
         """Returns the targets in the order in which they are asked; where every breaker is open, all that can serve the request."""
-        able = [leg for leg in self.legs if not self._is_skipped(call, leg)] or list(self.legs)
+        size = Size(call.request)
+        able = [leg for leg in self.legs if not self._is_skipped(call, leg, size)] or list(self.legs)
         legs = [leg for leg in able if leg.breaker is None or leg.breaker.allows()] or able
         session = call.request.session_id if self._rules.sticky else ""
         return sorted(legs, key=lambda leg: self._rank(leg, _share(session, leg) if session else self._chance()))
 
-    def _is_skipped(self, call: Call, leg: Leg) -> bool:
-        word = obstacle(call.request, leg.facts())
+    def _is_skipped(self, call: Call, leg: Leg, size: Size) -> bool:
+        word = obstacle(call.request, leg.facts(), size)
         if word:
             self._events.skipping(call, leg, word)
         return bool(word)

@@ -81,6 +81,10 @@ class Entrance:
         except asyncio.CancelledError:
             rpc.finished(cancelled=True)
             raise
+        except grpc.aio.InternalError:
+            # An event waited for room, and the caller is gone: cancelling would have followed in a moment.
+            rpc.finished(cancelled=True)
+            raise asyncio.CancelledError from None
         except LlmError as error:
             await _fail(context, rpc, error)
         except Exception as error:  # noqa: BLE001 - the edge: whatever goes wrong, the caller gets a status and the log the cause

@@ -58,7 +58,7 @@ async def _serve_alone(config: Config, source: Source, on_ready: Ready) -> int:
 async def _serve_beside(config: Config, worker: Worker) -> int:
     stop = stop_signal(worker=True)
     telemetry = make_telemetry(config, worker)
-    async with _running(telemetry), App(config, os.environ, telemetry) as app:
+    async with _running(telemetry), App(config, os.environ, telemetry, worker.shared) as app:
         await _serve_edges(config, app, telemetry, Line(worker.line, app, telemetry), _parent_tells, stop)
     return 0
 
@@ -83,7 +83,9 @@ async def _serve_edges(
     shared_port = isinstance(reloading, Line)
     app.reload = reloading.reload
     grpc_edge = GrpcEdge(config.grpc, app, telemetry, shared_port=shared_port)
-    http_edge = HttpEdge(config, app, telemetry, shared_port=shared_port) if config.http.enabled else None
+    http_edge = None
+    if config.http.enabled:
+        http_edge = HttpEdge(config, app, telemetry, shared_port=shared_port, kept=app.kept)
     grpc_address = with_port(config.grpc.address, await grpc_edge.start())
     http_address = with_port(config.http.address, await http_edge.start()) if http_edge else ""
     telemetry.log.info("serving", grpc=grpc_address, http=http_address, providers=list(config.providers))

@@ -6,6 +6,7 @@ that are started later.
 
 from __future__ import annotations
 
+import math
 import multiprocessing
 import os
 import signal
@@ -76,6 +77,8 @@ class _Trial(NamedTuple):
     worker: _Worker
     loaded: Loaded
     keys: tuple[str, ...]
+    due: float
+    """When the worker must have said what came of it, on the monotonic clock."""
 
 
 def supervise(loaded: Loaded, source: Source, work: Work, on_ready: Ready) -> int:
@@ -121,6 +124,8 @@ class _Fleet:
         self._early_deaths = 0
         self._refusal: tuple[str, ...] = ()
         self._signals = 0
+        self._is_hung_up = False
+        """Whether a SIGHUP is on its way."""
         self._wishes: deque[_Wish] = deque()
         self._trial: _Trial | None = None
         self._look_at = 0.0
@@ -187,16 +192,26 @@ class _Fleet:
             on_ready(self._config.grpc.address, self._config.http.address if self._config.http.enabled else "")
 
     def _pause_s(self) -> float:
-        return max(0.0, self._look_at - time.monotonic())
+        due = self._trial.due if self._trial is not None else math.inf
+        return max(0.0, min(self._look_at, due) - time.monotonic())
 
     def _look(self) -> None:
-        """Looks at the file when it is time to."""
-        if self._pause_s() > 0:
+        """Looks at the file when it is time to, and gives up on a worker that is silent about a configuration."""
+        now = time.monotonic()
+        if self._trial is not None and now >= self._trial.due:
+            wish, self._trial = self._trial.wish, None
+            self._tell(wish, problems=("the worker that tried the new configuration does not answer; try once more",))
+        if now < self._look_at:
             return
         config = self._read.reload
         if config.watch and self._source.has_changed():
-            self._wishes.append(_Wish())
+            self._want()
         self._look_at = time.monotonic() + self._source.pause_s(config.poll_s)
+
+    def _want(self) -> None:
+        """Wishes for another reading, unless one is due anyway."""
+        if _Wish() not in self._wishes:
+            self._wishes.append(_Wish())
 
     def _go_on(self) -> None:
         """Turns to the next wish when no worker is trying the last one's configuration, and brings all others in step."""
@@ -222,7 +237,7 @@ class _Fleet:
         if not keys:
             self._tell(wish, warnings=loaded.warnings)
             return
-        self._trial = _Trial(wish, worker, loaded, keys)
+        self._trial = _Trial(wish, worker, loaded, keys, time.monotonic() + self._read.reload.timeout_s)
         worker.offer(loaded.config.model_copy(update=self._edges))
 
     def _weigh(self, worker: _Worker, problems: tuple[str, ...]) -> None:
@@ -279,12 +294,17 @@ class _Fleet:
             self._tell(_Wish(), problems=("the worker that tried the new configuration has died; try once more",))
 
     def _on_signal(self, number: int, frame: FrameType | None) -> None:
+        if number == signal.SIGHUP:
+            if self._is_hung_up:
+                return  # or a storm of them would keep SIGTERM waiting, and at last fill the pipe
+            self._is_hung_up = True
         os.write(self._wake, bytes([number]))
 
     def _take_signal(self, number: int) -> None:
         """Reads the configuration on SIGHUP. Of the others, hands the first on as SIGTERM; a second one kills."""
         if number == signal.SIGHUP:
-            self._wishes.append(_Wish())
+            self._is_hung_up = False
+            self._want()
             return
         self._signals += 1
         self._signal_workers(signal.SIGTERM if self._signals == 1 else signal.SIGKILL)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import subprocess
 import sys
 from decimal import Decimal
@@ -118,6 +119,28 @@ async def test_one_providers_models_are_listed_without_routes_and_aliases() -> N
         config = configuration(upstream.url, aliases={"small": "mine/house-7b"})
 
         assert await listed(config, "mine") == [HOUSE]
+
+
+async def test_a_long_list_is_described_a_few_at_a_time() -> None:
+    """Or finding the prices of hundreds of models would hold everybody up."""
+    config = configuration("http://127.0.0.1:9", providers={"mock": {"models": [f"model-{n}" for n in range(200)]}})
+    turns = 0
+
+    async def others() -> None:
+        nonlocal turns
+        while True:
+            await asyncio.sleep(0)
+            turns += 1
+
+    async with App(config, {}, Telemetry(config)) as app:
+        await app.list_models()
+        waiting = asyncio.create_task(others())
+        await asyncio.sleep(0)
+        models = await app.list_models("mock")
+        waiting.cancel()
+
+    assert len(models) > 200
+    assert turns > 20
 
 
 async def test_an_alias_that_means_no_model_is_listed_all_the_same() -> None:

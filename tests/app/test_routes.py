@@ -15,7 +15,7 @@ from loom_grpc.client import llm_error
 from loom_grpc.config import Config, ConfigError
 from loom_grpc.core.errors import INVALID_REQUEST, PROVIDER_UNAVAILABLE, RATE_LIMITED
 from loom_grpc.v1.llm_service_pb2 import LlmEvent, LlmRequest
-from loom_grpc.v1.message_pb2 import ROLE_USER, Message
+from loom_grpc.v1.message_pb2 import ROLE_ASSISTANT, ROLE_USER, Media, Message, Part, ToolDefinition
 from tests.server.serving import COMPLETION, LAST, Serving, chunk, serving
 from tests.stand_in import Connection, StandIn, json_answer, stand_in, stream_answer
 
@@ -73,6 +73,28 @@ async def test_another_provider_answers_when_the_first_is_down() -> None:
     assert [asked.json["model"] for asked in our.first.asked] == ["one", "one"]
     assert [asked.json["model"] for asked in our.second.asked] == ["two"]
     assert (trailers["loom-provider"], trailers["loom-model"], trailers["loom-attempts"]) == ("groq", "two", "3")
+
+
+PICTURE = Part(image=Media(media_type="image/png", data=b"png"))
+
+
+@pytest.mark.parametrize(
+    ("known", "wish"),
+    [
+        ({"tools": False}, LlmRequest(tools=[ToolDefinition(name="look")])),
+        ({"images": False}, LlmRequest(messages=[Message(role=ROLE_USER, parts=[PICTURE])])),
+        ({"prefill": False}, LlmRequest(messages=[Message(role=ROLE_ASSISTANT, content="It is")])),
+        ({"context_tokens": 100}, LlmRequest(messages=[Message(role=ROLE_USER, content="far too long " * 100)])),
+    ],
+    ids=["tools", "images", "prefill", "context"],
+)
+async def test_a_target_that_is_configured_not_to_be_able_is_skipped(known: dict[str, Any], wish: LlmRequest) -> None:
+    request = ask()
+    request.MergeFrom(wish)
+    async with world(models={"openai/one": known}) as our:
+        answer = await our.server.stub.Complete(request)
+
+    assert (answer.provider, our.first.asked) == ("groq", [])
 
 
 async def test_a_stream_that_dies_begins_anew_at_another_provider() -> None:

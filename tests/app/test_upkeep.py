@@ -47,7 +47,8 @@ async def kept(store: MemoryStore, log: Log) -> AsyncIterator[Accounts]:
     accounts = Accounts(store, secrets, told)
     config = ProviderConfig.model_validate({"accounts": {"team-a": {"api_key": "key-a"}}})
     provider = Provider("openai", config, secrets, told, accounts.condition_changed)
-    accounts.add_provider(provider)
+    accounts.furnish(provider)
+    accounts.take_over({"openai": provider})
     upkeep = Upkeep(CredentialsConfig(), store, accounts, Records(store, lambda: accounts), told, look_s=0)
     await upkeep.start()
     try:

@@ -48,12 +48,13 @@ async def test_what_was_not_asked_for_the_longest_goes_first(clock: Clock) -> No
     assert [await store.get(key) for key in (b"a", b"b", b"c", b"d")] == [b"x", None, b"x", b"x"]
 
 
-async def test_what_has_no_room_at_all_is_not_kept(clock: Clock) -> None:
+async def test_what_has_no_room_at_all_is_not_kept_and_drives_nothing_else_out(clock: Clock) -> None:
     store = MemoryStore(1000, clock)
     await store.put(b"a", b"x", 5)
+    await store.put(b"b", b"x", 5)
     await store.put(b"b", bytes(1000), 5)
 
-    assert (await store.get(b"b"), store.size) == (None, 0)
+    assert (await store.get(b"a"), await store.get(b"b"), store.size) == (b"x", None, ENTRY + 1)
 
 
 @given(st.lists(st.tuples(st.integers(0, 9), st.integers(0, 900), st.floats(0.1, 5), st.floats(0, 2))))

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from loom_grpc.core.admission import Admission
 from loom_grpc.core.errors import RATE_LIMITED, LlmError
+from tests.loop import settle
 
 
 class Visit:
@@ -40,12 +41,6 @@ class Visit:
     async def left(self) -> None:
         self.leave()
         await self.task
-
-
-async def settle() -> None:
-    """Lets everything happen that can happen now."""
-    for _ in range(10):
-        await asyncio.sleep(0)
 
 
 async def visits(admission: Admission, number: int) -> list[Visit]:

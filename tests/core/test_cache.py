@@ -30,6 +30,7 @@ from loom_grpc.v1.llm_service_pb2 import (
 )
 from loom_grpc.v1.message_pb2 import ROLE_ASSISTANT, ROLE_USER, Message
 from loom_grpc.v1.usage_pb2 import Usage
+from tests.loop import settle
 
 DOWN = LlmError(PROVIDER_UNAVAILABLE, "Down.")
 WAIT_S = 5
@@ -195,12 +196,6 @@ class Gate:
 
     def finish(self) -> None:
         self.go(len(self.events) + 1)
-
-
-async def settle() -> None:
-    """Lets everything run that can."""
-    for _ in range(20):
-        await asyncio.sleep(0)
 
 
 async def test_an_equal_call_gets_the_same_answer_without_asking() -> None:
@@ -553,6 +548,28 @@ async def test_an_answer_in_the_providers_own_words_is_kept_with_all_its_events(
     assert [end for end, _ in ends] == ["miss", "hit", "miss"]
     assert [got for _, got in ends] == [WHOLE, REPLAYED, WHOLE]
     assert len(our.asked) == 2
+
+
+async def test_every_caller_is_told_which_fields_the_provider_was_not() -> None:
+    our = Place()
+
+    async def translate(call: Call, send: Send) -> None:
+        call.dropped = ["logit_bias"]
+        await our.whole(call, send)
+
+    def person() -> Person:
+        new = Person(wish="yes")
+        new.call.native = Native("openai", {}, {}, untold=("logit_bias",), drops=True)
+        return our.begin(new)
+
+    our.plays = [translate]
+    people = [person(), person()]
+    ends = [await one.ends() for one in people]
+    people.append(person())
+    ends.append(await people[-1].ends())
+
+    assert ends == ["miss", "shared", "hit"]
+    assert [one.call.dropped for one in people] == [["logit_bias"]] * 3
 
 
 async def test_a_call_without_a_part_in_the_cache_takes_no_detour() -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import gc
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import fields
 from itertools import combinations, product
@@ -14,30 +13,14 @@ import pytest
 from loom_grpc.core.call import Call, Send
 from loom_grpc.core.errors import PROVIDER_TIMEOUT, PROVIDER_UNAVAILABLE, LlmError
 from loom_grpc.core.hedge import hedge
-from loom_grpc.v1.llm_service_pb2 import Completed, LlmEvent, LlmRequest, LlmResponse, TextDelta
+from loom_grpc.v1.llm_service_pb2 import Completed, EmbedResponse, LlmEvent, LlmRequest, LlmResponse, TextDelta
+from tests.loop import nothing_left, settle
 
 
 @pytest.fixture(autouse=True)
 async def nothing_is_left() -> AsyncIterator[None]:
-    """Fails a test that leaves a task behind, or an exception that nobody has seen."""
-    loop = asyncio.get_running_loop()
-    unseen: list[dict[str, Any]] = []
-    loop.set_exception_handler(lambda _loop, context: unseen.append(context))
-    before = asyncio.all_tasks()
-
-    yield
-
-    left = asyncio.all_tasks() - before - {asyncio.current_task()}
-    await settle()
-    gc.collect()
-    await settle()
-    assert (left, unseen) == (set(), [])
-
-
-async def settle() -> None:
-    """Lets everything happen that can happen now."""
-    for _ in range(12):
-        await asyncio.sleep(0)
+    async with nothing_left():
+        yield
 
 
 def text(content: str) -> LlmEvent:
@@ -333,6 +316,32 @@ async def test_a_call_that_is_not_streamed_goes_to_who_is_done_first() -> None:
 
     assert [event.completed.response.id for event in sent] == ["second"]
     assert (call.provider, call.answer) == ("b", answer)
+
+
+@pytest.mark.parametrize("fails", ["never", "before", "at once"])
+async def test_a_call_without_events_goes_to_who_is_done_first(fails: str) -> None:
+    """Vectors are in the call itself."""
+    vectors = EmbedResponse(model="second")
+    go_on = asyncio.Event()
+
+    async def first(call: Call, send: Send) -> None:
+        await (asyncio.Event() if fails == "never" else go_on).wait()
+        raise LlmError(PROVIDER_UNAVAILABLE, "first")
+
+    async def second(call: Call, send: Send) -> None:
+        go_on.set()
+        if fails == "before":
+            await settle()
+        call.provider, call.embedded = "b", vectors
+
+    call, sent = new_call(stream=False), list[LlmEvent]()
+
+    async def send(event: LlmEvent) -> None:
+        sent.append(event)
+
+    await hedge(call, send, first, second, after_s=0.001, may=lambda: True)
+
+    assert (sent, call.provider, call.embedded) == ([], "b", vectors)
 
 
 async def test_the_second_target_knows_the_attempts_before_it() -> None:

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-import gc
 from collections.abc import AsyncIterator
 from time import perf_counter
-from typing import Any
 
 import pytest
 
@@ -24,6 +22,7 @@ from loom_grpc.v1.llm_service_pb2 import (
     ToolCallDelta,
 )
 from loom_grpc.v1.message_pb2 import Media, Part
+from tests.loop import nothing_left, settle
 
 NEVER_S = 60.0
 SOON_S = 0.01
@@ -35,25 +34,8 @@ DONE = LlmEvent(completed=Completed())
 
 @pytest.fixture(autouse=True)
 async def nothing_is_left() -> AsyncIterator[None]:
-    """Fails a test that leaves a task behind, or an exception that nobody has seen."""
-    loop = asyncio.get_running_loop()
-    unseen: list[dict[str, Any]] = []
-    loop.set_exception_handler(lambda _loop, context: unseen.append(context))
-    before = asyncio.all_tasks()
-
-    yield
-
-    left = asyncio.all_tasks() - before - {asyncio.current_task()}
-    await settle()
-    gc.collect()
-    await settle()
-    assert (left, unseen) == (set(), [])
-
-
-async def settle() -> None:
-    """Lets everything happen that can happen now."""
-    for _ in range(12):
-        await asyncio.sleep(0)
+    async with nothing_left():
+        yield
 
 
 def text(content: str) -> LlmEvent:

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from loom_grpc.core.model import UNKNOWN, Facts, Prices, obstacle
+from loom_grpc.core.model import UNKNOWN, Facts, Prices, Size, obstacle
 from loom_grpc.v1.llm_service_pb2 import LlmRequest
 from loom_grpc.v1.message_pb2 import ROLE_ASSISTANT, ROLE_USER, Media, Message, Part, Role, ToolDefinition
 
@@ -41,9 +41,11 @@ EVERYTHING = Facts(tools=True, images=True, documents=True, audio=True, json_sch
     ],
 )
 def test_a_model_is_spared_what_it_cannot_do(request_: LlmRequest, word: str) -> None:
-    assert obstacle(request_, NOTHING) == word
-    assert obstacle(request_, EVERYTHING) == ""
-    assert obstacle(request_, UNKNOWN) == ""
+    size = Size(request_)
+
+    assert obstacle(request_, NOTHING, size) == word
+    assert obstacle(request_, EVERYTHING, size) == ""
+    assert obstacle(request_, UNKNOWN, size) == ""
 
 
 @pytest.mark.parametrize(
@@ -53,7 +55,7 @@ def test_a_model_is_spared_what_it_cannot_do(request_: LlmRequest, word: str) ->
 def test_a_prompt_is_too_long_when_it_surely_does_not_fit(characters: int, max_tokens: int | None, word: str) -> None:
     request = asking(text="x" * characters, max_tokens=max_tokens)
 
-    assert obstacle(request, Facts(context_tokens=1_000)) == word
+    assert obstacle(request, Facts(context_tokens=1_000), Size(request)) == word
 
 
 def test_prices_are_compared_with_three_tokens_read_for_each_written() -> None:

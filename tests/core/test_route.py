@@ -6,12 +6,14 @@ import asyncio
 import random
 from collections import Counter
 from decimal import Decimal
+from time import perf_counter
 from typing import Any
 
 import pytest
 
 from loom_grpc.core.breaker import Breaker
-from loom_grpc.core.call import Call, Send
+from loom_grpc.core.budget import RetryBudget
+from loom_grpc.core.call import Call, Handler, Send
 from loom_grpc.core.errors import (
     CONTENT_BLOCKED,
     CONTEXT_TOO_LONG,
@@ -38,6 +40,7 @@ from loom_grpc.v1.llm_service_pb2 import (
     Started,
     TextDelta,
 )
+from loom_grpc.v1.message_pb2 import ROLE_USER, Message
 from loom_grpc.v1.usage_pb2 import Usage
 
 DOWN = LlmError(PROVIDER_UNAVAILABLE, "Down.")
@@ -404,3 +407,56 @@ async def test_a_route_may_be_a_target_of_another() -> None:
 
     assert (at.asked, at.last, outer.first.name) == (["a", "b", "c"], [False, False, True], "a")
     assert at.sent[2].restarted.provider == "p-c"
+
+
+async def test_what_follows_a_route_spends_from_the_budget_of_the_route_that_it_is_a_target_of() -> None:
+    at = Place()
+    inner, outer = RetryBudget(0.0, lambda: 0.0), RetryBudget(1.0, lambda: 0.0)
+    spent: list[RetryBudget | None] = []
+
+    def leg(name: str, handler: Handler) -> Leg:
+        return Leg(name, handler, provider="p", model="m")
+
+    async def fails(call: Call, _send: Send) -> None:
+        spent.append(call.budget)
+        raise DOWN
+
+    chain = at.chain(leg("route", at.chain(leg("a", fails), budget=inner)), leg("b", fails), budget=outer)
+    await at.fail(chain, new_call())
+    await at.fail(at.chain(leg("route", chain), leg("c", fails)), new_call())
+
+    assert spent == [inner, outer, inner, outer, None]
+
+
+async def test_a_long_prompt_is_measured_once_for_all_targets() -> None:
+    """Or a prompt of megabytes would hold everybody up, as long for each target as for one."""
+    at = Place()
+    request = LlmRequest(messages=[Message(role=ROLE_USER, content="word " * 20) for _ in range(2_000)])
+
+    async def order_s(targets: int) -> float:
+        chain = at.chain(*(at.leg(str(n), facts=lambda: Facts(context_tokens=100_000)) for n in range(targets)))
+        began = perf_counter()
+        await chain(Call(request, True, "r"), at.send)
+        return perf_counter() - began
+
+    assert min([await order_s(40) for _ in range(5)]) < 8 * min([await order_s(1) for _ in range(5)])
+
+
+async def test_what_a_route_of_a_route_has_begun_begins_anew_though_its_last_target_said_nothing() -> None:
+    at, call = Place(), new_call(metadata=RESTARTS)
+    at.fails, at.late = {"a": DOWN, "b": DOWN}, {"a"}
+    inner = at.chain(at.leg("a"), at.leg("b"))
+
+    await at.chain(Leg("inner", inner), at.leg("c"))(call, at.send)
+
+    assert at.asked == ["a", "b", "c"]
+    assert at.kinds == ["started", "text_delta", "restarted", "text_delta", "completed"]
+
+
+async def test_a_call_of_which_something_was_shown_says_so_though_its_last_target_said_nothing() -> None:
+    at, call = Place(), new_call(metadata=RESTARTS)
+    at.fails, at.late = {"a": DOWN, "b": DOWN}, {"a"}
+
+    await at.fail(at.chain(at.leg("a"), at.leg("b")), call)
+
+    assert (at.kinds, call.responded) == (["started", "text_delta"], True)

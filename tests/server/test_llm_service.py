@@ -12,6 +12,8 @@ import pytest
 from google.rpc import error_details_pb2, status_pb2
 from grpc_status import rpc_status
 
+from loom_grpc.app import App
+from loom_grpc.server.edge import GrpcEdge
 from loom_grpc.v1.error_pb2 import ERROR_REASON_PROVIDER_BAD_RESPONSE
 from loom_grpc.v1.llm_service_pb2 import (
     STOP_REASON_STOP,
@@ -20,10 +22,12 @@ from loom_grpc.v1.llm_service_pb2 import (
     LlmRequest,
     LlmResponse,
 )
+from loom_grpc.v1.llm_service_pb2_grpc import LlmServiceStub
 from loom_grpc.v1.message_pb2 import ROLE_ASSISTANT, ROLE_USER, Message
 from loom_grpc.v1.usage_pb2 import Usage
 from tests.server.serving import COMPLETION, HI, LAST, chunk, configuration, serving
 from tests.stand_in import Connection, answer, json_answer, stand_in, stream_answer
+from tests.telemetry.lines import Log, telemetry
 
 CLOSE_S = 0.05
 """How soon a cancelled call must have closed the provider's connection."""
@@ -388,3 +392,23 @@ async def test_a_count_is_marked_as_an_estimate_where_the_provider_cannot_count(
         counted = await server.stub.CountTokens(HI)
 
     assert (counted.input_tokens, counted.estimated, counted.provider) == (5, True, "openai")
+
+
+async def test_callers_who_are_slow_and_hang_up_are_cancelled_and_no_crash() -> None:
+    log, callers = Log(), 20
+    told = telemetry(log)
+    async with stand_in(stream_answer(*[chunk("x" * 4000)] * 20_000, LAST)) as upstream:
+        config = configuration(upstream.url)
+        async with App(config, {}, told) as app:
+            edge = GrpcEdge(config.grpc, app, told, shared_port=False)
+            async with grpc.aio.insecure_channel(f"localhost:{await edge.start()}") as channel, asyncio.timeout(20):
+                calls = [LlmServiceStub(channel).Stream(HI) for _ in range(callers)]
+                await asyncio.gather(*(call.read() for call in calls))
+                while any(one.writable.is_set() for one in upstream.connections):  # noqa: ASYNC110 - they wait for the callers
+                    await asyncio.sleep(0.01)
+                for call in calls:
+                    call.cancel()
+                await asyncio.gather(*(one.closed.wait() for one in upstream.connections))
+            await edge.drain(1)
+
+    assert [(line["event"], line["reason"]) for line in log.lines()] == [("call", "CANCELLED")] * callers

@@ -15,6 +15,7 @@ from pathlib import Path
 
 import aiohttp
 import pytest
+import yaml
 
 from loom_grpc.app import App
 from loom_grpc.client import ErrorReason, LlmError, LoomClient
@@ -392,6 +393,26 @@ async def test_a_worker_that_dies_over_a_configuration_keeps_the_others_from_it_
     assert (before, after) == ({"mock-words"}, {"mock-echo"})
 
 
+async def test_a_worker_that_hangs_over_a_configuration_does_not_keep_it_from_being_read_again(tmp_path: Path) -> None:
+    (tmp_path / "loom.yaml").write_text(CONFIG % "mock-words")
+    quick = {"LOOM_RELOAD__WATCH": "false", "LOOM_RELOAD__TIMEOUT_S": "0.5"}
+    with served("serve", *FREE, "--workers", "2", cwd=tmp_path, env=quick) as server:
+        (tmp_path / "loom.yaml").write_text(CONFIG % "mock-echo")
+        first, _ = workers_of(server)
+        os.kill(first, signal.SIGSTOP)
+        server.process.send_signal(signal.SIGHUP)
+        (refused,) = await until(server, "config_refused")
+        server.process.send_signal(signal.SIGHUP)
+        await until(server, "config_reloaded", 1)
+        os.kill(first, signal.SIGCONT)
+        await until(server, "config_reloaded", 2)
+        after = {await default_of(server) for _ in range(6)}
+        assert server.stop() == 0
+
+    assert refused["problems"] == ["the worker that tried the new configuration does not answer; try once more"]
+    assert after == {"mock-echo"}
+
+
 async def test_several_workers_lose_no_call_while_they_reload(tmp_path: Path) -> None:
     (tmp_path / "loom.yaml").write_text(CONFIG % "mock-words")
     quiet = {"LOOM_RELOAD__WATCH": "false", "LOOM_LOG__ACCESS": "false"}
@@ -436,6 +457,22 @@ async def test_sighup_to_the_whole_group_disturbs_no_stream(tmp_path: Path) -> N
         assert workers_of(server) == workers
         assert server.stop() == 0
     assert events[-1].HasField("completed")
+
+
+@pytest.mark.parametrize("workers", ["1", "2"])
+async def test_a_storm_of_sighups_is_few_reloads_and_keeps_nobody_from_stopping(tmp_path: Path, workers: str) -> None:
+    storm = 600
+    routes = {f"route-{number}": {"targets": [{"model": "mock/mock-echo"}]} for number in range(60)}
+    config = {"providers": {"mock": {}}, "routes": routes}
+    (tmp_path / "loom.yaml").write_text(yaml.safe_dump(config))
+    with served("serve", *FREE, "--workers", workers, cwd=tmp_path, env={"LOOM_RELOAD__WATCH": "false"}) as server:
+        for _ in range(storm):
+            server.process.send_signal(signal.SIGHUP)
+            await asyncio.sleep(0.001)
+        await until(server, "config_unchanged")
+
+        assert server.stop() == 0
+        assert len(lines(server, "config_unchanged")) < storm / 4
 
 
 async def test_a_shim_outlives_sighup(live_server: Server, tmp_path: Path) -> None:
