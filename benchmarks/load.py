@@ -21,8 +21,8 @@ import uvloop
 
 from benchmarks.script import PROMPT, WORD, model_name
 
-Speaks = Literal["grpc", "proxy", "openai", "anthropic", "gemini"]
-"""What a caller speaks: ours over gRPC, ours over HTTP (`/proxy`), Chat Completions, Messages, or generateContent."""
+Speaks = Literal["grpc", "proxy", "openai", "responses", "anthropic", "gemini"]
+"""What a caller speaks: ours over gRPC, ours over HTTP (`/proxy`), Chat Completions, Responses, Messages, or generateContent."""
 
 _WORD = WORD.encode()
 _WARM_UP_S = 0.5
@@ -197,6 +197,8 @@ def _asked(load: Load) -> tuple[str, dict[str, object]]:
     match load.speaks:
         case "proxy":
             return load.path + ("/stream" if streams else "/complete"), fields
+        case "responses":
+            return load.path, {"model": load.model, "input": PROMPT, "stream": streams}
         case "anthropic":
             return load.path, fields | {"max_tokens": 1000, "stream": streams}
         case "gemini":

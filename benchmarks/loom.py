@@ -36,6 +36,7 @@ def front_ends(process: Process, http_port: int) -> list[Target]:
     """Returns the ways in for callers of other APIs; the provider behind speaks Chat Completions."""
     ways: dict[str, tuple[Speaks, str]] = {
         "/v1/chat/completions": ("openai", "/v1/chat/completions"),
+        "/v1/responses": ("responses", "/v1/responses"),
         "/v1/messages": ("anthropic", "/v1/messages"),
         "/v1beta/models": ("gemini", "/v1beta/models"),
     }

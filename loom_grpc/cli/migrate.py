@@ -31,6 +31,7 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 async def _migrate(config: Config) -> None:
+    from loom_grpc.app.kept import in_database
     from loom_grpc.app.store import make_store
     from loom_grpc.credentials.secret import Secrets
     from loom_grpc.storage.credential_store import DatabaseStore
@@ -46,6 +47,8 @@ async def _migrate(config: Config) -> None:
         say(_words(await store.database.upgrade()))
         if renewed := await store.renew_encryption():
             say(f"accounts encrypted anew, with the first of the keys: {renewed}")
+        if renewed := await in_database(config, secrets, store).renew_encryption():
+            say(f"responses encrypted anew, with the first of the keys: {renewed}")
 
 
 def _words(change: Change) -> str:

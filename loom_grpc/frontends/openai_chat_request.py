@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
-import base64
-import binascii
-from collections.abc import Callable, Iterable, Iterator
-from typing import Any, Final
-
-import orjson
+from collections.abc import Callable, Iterator
+from typing import Final
 
 from loom_grpc.frontends.body import Fields, json_text
 from loom_grpc.frontends.openai_chat_state import DETAILS, EXTRA, OURS, drop_kept, kept_message, kept_state
+from loom_grpc.frontends.openai_fields import (
+    check_depth,
+    need_filled,
+    need_object,
+    read_arguments,
+    read_definition,
+    read_media,
+    read_schema,
+    refuse,
+)
 from loom_grpc.v1.llm_service_pb2 import LlmRequest
 from loom_grpc.v1.message_pb2 import (
     ROLE_ASSISTANT,
@@ -18,7 +24,6 @@ from loom_grpc.v1.message_pb2 import (
     ROLE_TOOL,
     ROLE_USER,
     JsonObjectFormat,
-    JsonSchemaFormat,
     Media,
     Message,
     Part,
@@ -131,11 +136,11 @@ def read_request(value: object) -> tuple[LlmRequest, tuple[str, ...]]:
     Takes out of `value` what `openai_chat_state` put into answers: it is for this server alone. Raises `HttpError`.
     """
     fields = Fields(value)
-    _check_depth(fields, ["messages"])
+    check_depth(fields, ["messages"])
     reader = _Reader()
     tools = reader.tools(fields)
     request = LlmRequest(
-        model=_need_filled(fields, "model"),
+        model=need_filled(fields, "model"),
         messages=reader.messages(fields),
         tools=tools,
         max_tokens=fields.integer("max_completion_tokens" if fields.has("max_completion_tokens") else "max_tokens"),
@@ -149,7 +154,7 @@ def read_request(value: object) -> tuple[LlmRequest, tuple[str, ...]]:
         reasoning=reader.reasoning(fields),
     )
     reader.note_rest(fields)
-    _check_depth(fields, fields.keys())
+    check_depth(fields, fields.keys())
     if reader.found_kept:
         drop_kept(fields.array("messages"))
     return request, tuple(reader.untold)
@@ -177,10 +182,10 @@ class _Reader:
         tools: list[ToolDefinition] = []
         for index, tool in enumerate(fields.objects("tools")):
             if tool.text("type") in ("", "function"):
-                tools.append(_definition(_need_object(tool, "function")))
+                tools.append(read_definition(need_object(tool, "function")))
             else:
                 self.untold.append(f"tools[{index}]")
-        return tools + [_definition(function) for function in fields.objects("functions")]
+        return tools + [read_definition(function) for function in fields.objects("functions")]
 
     def choice(self, fields: Fields, has_tools: bool) -> ToolChoice | None:
         parallel = fields.flag("parallel_tool_calls")
@@ -190,7 +195,7 @@ class _Reader:
         key = "tool_choice" if fields.has("tool_choice") else "function_call"
         value = fields.value(key)
         if isinstance(value, str):
-            choice.mode = _CHOICES.get(value) or _refuse(fields, key, f"must be one of {', '.join(_CHOICES)}")
+            choice.mode = _CHOICES.get(value) or refuse(fields, key, f"must be one of {', '.join(_CHOICES)}")
         elif value is not None:
             self._choose(choice, fields, key)
         if choice.mode == ToolChoice.MODE_REQUIRED and not has_tools and fields.has("tools"):
@@ -198,12 +203,12 @@ class _Reader:
         return choice if choice.ListFields() else None
 
     def _choose(self, choice: ToolChoice, fields: Fields, key: str) -> None:
-        named = _need_object(fields, key)
+        named = need_object(fields, key)
         if key == "tool_choice":
             if named.text("type") not in ("", "function"):
                 self.untold.append(key)
                 return
-            named = _need_object(named, "function")
+            named = need_object(named, "function")
         choice.mode = ToolChoice.MODE_TOOL
         choice.tool_name = named.need_text("name")
 
@@ -217,7 +222,7 @@ class _Reader:
             case "json_object":
                 return ResponseFormat(json_object=JsonObjectFormat())
             case "json_schema" if shape is not None:
-                return ResponseFormat(json_schema=_schema(_need_object(shape, "json_schema")))
+                return ResponseFormat(json_schema=read_schema(need_object(shape, "json_schema")))
         self.untold.append("response_format")
         return None
 
@@ -251,7 +256,7 @@ class _Reader:
 
     def _message(self, fields: Fields, number: int) -> Message:
         name = fields.need_text("role")
-        role = _ROLES.get(name) or _refuse(fields, "role", f"must be one of {', '.join(_ROLES)}")
+        role = _ROLES.get(name) or refuse(fields, "role", f"must be one of {', '.join(_ROLES)}")
         if role == ROLE_ASSISTANT:
             return self._turn(fields, number)
         fields.need("content")
@@ -268,7 +273,7 @@ class _Reader:
     def _answered(self, fields: Fields, role: str) -> str:
         """Returns the call that a result answers; those of the old form answer the last one."""
         if role == "function":
-            return self._function_id or _refuse(fields, "role", "no message before has a function_call")
+            return self._function_id or refuse(fields, "role", "no message before has a function_call")
         call_id = fields.need_text("tool_call_id")
         if call_id not in self._called:
             raise fields.wrong("tool_call_id", "no message before has a tool call of this id")
@@ -280,7 +285,7 @@ class _Reader:
         message = Message(role=ROLE_ASSISTANT, name=fields.text("name"))
         message.tool_calls.extend(self._calls(fields))
         if fields.has("function_call"):
-            message.tool_calls.append(self._function_call(_need_object(fields, "function_call"), number))
+            message.tool_calls.append(self._function_call(need_object(fields, "function_call"), number))
         parts = [*_thoughts(fields), *self._said(fields)]
         if len(parts) == 1 and parts[0].HasField("text"):
             message.content = parts[0].text
@@ -313,11 +318,11 @@ class _Reader:
             if call.text("type") == "custom":
                 yield self._custom_call(call, call_id)
                 continue
-            function = _need_object(call, "function")
+            function = need_object(call, "function")
             state = self._state(call)
             yield ToolCall(
                 id=call_id,
-                tool_name=_need_filled(function, "name"),
+                tool_name=need_filled(function, "name"),
                 arguments_json=self._arguments(function),
                 provider_state=state.provider_state,
                 origin=state.origin,
@@ -336,30 +341,26 @@ class _Reader:
         return ToolCall(provider_state=json_text({EXTRA: extra}).encode(), origin=ORIGIN) if extra else ToolCall()
 
     def _custom_call(self, call: Fields, call_id: str) -> ToolCall:
-        custom = _need_object(call, "custom")
+        custom = need_object(call, "custom")
         self.untold.append(call.at("custom"))
         return ToolCall(
             id=call_id,
-            tool_name=_need_filled(custom, "name"),
+            tool_name=need_filled(custom, "name"),
             arguments_json=json_text({"input": custom.text("input")}),
         )
 
     def _function_call(self, function: Fields, number: int) -> ToolCall:
         self._function_id = f"call_{number}"
         return ToolCall(
-            id=self._function_id, tool_name=_need_filled(function, "name"), arguments_json=self._arguments(function)
+            id=self._function_id, tool_name=need_filled(function, "name"), arguments_json=self._arguments(function)
         )
 
     def _arguments(self, function: Fields) -> str:
-        """Returns the arguments; those that are no JSON object, as models write them at times, only this API takes back."""
-        text = function.json("arguments")
-        try:
-            broken = bool(text.strip()) and not isinstance(orjson.loads(text), dict)
-        except orjson.JSONDecodeError:
-            broken = True
+        """Returns the arguments; those that are no JSON object only this API takes back."""
+        text, broken = read_arguments(function)
         if broken:
             self.untold.append(function.at("arguments"))
-        return "{}" if broken or not text.strip() else text
+        return text
 
     def _parts(self, fields: Fields) -> Iterator[Part]:
         for part in fields.objects("content"):
@@ -368,17 +369,8 @@ class _Reader:
                 self.untold.append(part.at("type"))
             else:
                 yield read(part)
-                if part.has("file") and _need_object(part, "file").has("file_id"):
+                if part.has("file") and need_object(part, "file").has("file_id"):
                     self.untold.append(part.at("file.file_id"))
-
-
-def _check_depth(fields: Fields, keys: Iterable[str]) -> None:
-    """Refuses what could not be written again."""
-    for key in keys:
-        try:
-            json_text({key: fields.value(key)})
-        except TypeError:
-            raise fields.wrong(key, "is nested too deeply") from None
 
 
 def _plain(value: object) -> Message | None:
@@ -391,19 +383,6 @@ def _plain(value: object) -> Message | None:
     return None
 
 
-def _refuse(fields: Fields, key: str, what: str) -> Any:
-    raise fields.wrong(key, what)
-
-
-def _need_object(fields: Fields, key: str) -> Fields:
-    fields.need(key)
-    return Fields(fields.value(key), fields.at(key))
-
-
-def _need_filled(fields: Fields, key: str) -> str:
-    return fields.need_text(key) or _refuse(fields, key, "must not be empty")
-
-
 def _top_k(fields: Fields) -> int | None:
     top_k = fields.integer("top_k")
     return top_k if top_k is None or top_k > 0 else None  # other numbers switch it off (vLLM)
@@ -413,24 +392,6 @@ def _stop(fields: Fields) -> list[str]:
     if isinstance(fields.value("stop"), str):
         return [fields.text("stop")]
     return fields.texts("stop")
-
-
-def _definition(function: Fields) -> ToolDefinition:
-    return ToolDefinition(
-        name=_need_filled(function, "name"),
-        description=function.text("description"),
-        input_schema_json=function.json("parameters"),
-        strict=function.flag("strict"),
-    )
-
-
-def _schema(schema: Fields) -> JsonSchemaFormat:
-    return JsonSchemaFormat(
-        name=schema.text("name"),
-        description=schema.text("description"),
-        schema_json=schema.json("schema"),
-        strict=bool(schema.flag("strict")),  # what is left out is not strict here
-    )
 
 
 def _text(part: Fields) -> Part:
@@ -450,8 +411,8 @@ def _thinking(part: Fields) -> Part:
 
 def _image(part: Fields) -> Media:
     if isinstance(part.value("image_url"), str):
-        return _media(part, "image_url")
-    return _media(_need_object(part, "image_url"), "url")
+        return read_media(part, "image_url")
+    return read_media(need_object(part, "image_url"), "url")
 
 
 def _image_part(part: Fields) -> Part:
@@ -459,18 +420,18 @@ def _image_part(part: Fields) -> Part:
 
 
 def _sound(part: Fields) -> Part:
-    sound = _need_object(part, "input_audio")
-    form = _need_filled(sound, "format")
+    sound = need_object(part, "input_audio")
+    form = need_filled(sound, "format")
     sound.need("data")
     return Part(audio=Media(data=sound.base64("data"), media_type=_SOUNDS.get(form, f"audio/{form}")))
 
 
 def _file(part: Fields) -> Part:
-    file = _need_object(part, "file")
+    file = need_object(part, "file")
     file.need("file_id", "file_data")
     if file.has("file_id"):
-        return Part(document=Media(url=_need_filled(file, "file_id"), name=file.text("filename")))
-    media = _media(file, "file_data")
+        return Part(document=Media(url=need_filled(file, "file_id"), name=file.text("filename")))
+    media = read_media(file, "file_data")
     media.name = file.text("filename")
     return Part(document=media)
 
@@ -483,21 +444,6 @@ _PARTS: Final[dict[str, Callable[[Fields], Part]]] = {
     "refusal": _refusal,
     "thinking": _thinking,
 }
-
-
-def _media(fields: Fields, key: str) -> Media:
-    """Reads an address, which may be the bytes themselves (`data:`, RFC 2397)."""
-    address = _need_filled(fields, key)
-    if not address.startswith("data:"):
-        return Media(url=address)
-    head, comma, data = address[5:].partition(",")
-    media_type, _, encoding = head.rpartition(";")
-    if not (comma and encoding == "base64" and media_type):
-        raise fields.wrong(key, "must look like data:image/png;base64,... when it begins with data:")
-    try:
-        return Media(data=base64.b64decode(data, validate=True), media_type=media_type)
-    except binascii.Error:
-        raise fields.wrong(key, "has no valid base64 after the comma") from None
 
 
 def _thoughts(fields: Fields) -> Iterator[Part]:

@@ -5,6 +5,8 @@ Requests of other callers go to Chat Completions, which every host of the dialec
 
 from __future__ import annotations
 
+import base64
+import binascii
 from collections.abc import Callable, Mapping
 from typing import Any, Final
 
@@ -25,7 +27,7 @@ from loom_grpc.v1.llm_service_pb2 import (
     STOP_REASON_UNSPECIFIED,
     StopReason,
 )
-from loom_grpc.v1.message_pb2 import Citation, Opaque, Part
+from loom_grpc.v1.message_pb2 import Citation, Media, Opaque, Part
 from loom_grpc.v1.usage_pb2 import Usage
 
 NAME: Final = "responses"
@@ -39,8 +41,9 @@ _FAILED: Final = frozenset({"failed", "cancelled"})
 
 
 def encode(call: Call, native: Native, headers: Mapping[str, str]) -> HttpRequest:
-    """Writes a request in the caller's own words for `call.model`."""
+    """Writes a request in the caller's own words for `call.model`; the response before it is kept here, and is in the input."""
     body = {**native_body(call, native), "model": call.model}
+    body.pop("previous_response_id", None)
     return HttpRequest("POST", "/responses", dumps(body).encode(), {**headers, **native.headers})
 
 
@@ -186,7 +189,7 @@ class ResponsesDecoder(Decoder):
                 self.answer.tool(place, id=item.get("call_id") or "", name=item.get("name") or "", fragment=arguments)
                 self.answer.end_tool(place)
             case kind:
-                self.answer.part(Part(opaque=Opaque(type=kind, block_json=dumps(item))))
+                self.answer.part(_image(item) or Part(opaque=Opaque(type=kind, block_json=dumps(item))))
 
     def _message(self, item: dict[str, Any]) -> None:
         for piece in item.get("content") or ():
@@ -223,6 +226,18 @@ _STEPS: Final[dict[str, Callable[[ResponsesDecoder, dict[str, Any]], None]]] = {
     "error": ResponsesDecoder.fail,
 }
 """What each event that matters means; the others only tell of steps on the way."""
+
+
+def _image(item: dict[str, Any]) -> Part | None:
+    """Reads a picture that the host's own tool has made; None where the item is something else, or has no picture in it."""
+    result = item.get("result")
+    if item["type"] != "image_generation_call" or not isinstance(result, str) or not result:
+        return None
+    try:
+        data = base64.b64decode(result, validate=True)
+    except binascii.Error:
+        return None
+    return Part(image=Media(data=data, media_type=f"image/{item.get('output_format') or 'png'}"))
 
 
 def _citation(annotation: dict[str, Any]) -> Citation:

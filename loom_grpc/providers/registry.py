@@ -24,7 +24,11 @@ class Row(NamedTuple):
 PROVIDERS: Final[dict[str, Row]] = {
     "anthropic": Row("Anthropic", "anthropic", "https://api.anthropic.com", "claude-sonnet-4-5"),
     "openai": Row(
-        "OpenAI", "openai", "https://api.openai.com/v1", "gpt-4o", {"max_tokens_field": "max_completion_tokens"}
+        "OpenAI",
+        "openai",
+        "https://api.openai.com/v1",
+        "gpt-4o",
+        {"max_tokens_field": "max_completion_tokens", "responses": True},
     ),
     "vertex": Row("Vertex", "vertex", "", "gemini-2.5-flash"),
     "gemini": Row("Gemini", "gemini", "https://generativelanguage.googleapis.com", "gemini-2.5-flash"),
@@ -41,12 +45,12 @@ PROVIDERS: Final[dict[str, Row]] = {
     "deepseek": Row(
         "DeepSeek", "openai", "https://api.deepseek.com", "deepseek-chat", {"reasoning_field": "reasoning_content"}
     ),
-    "groq": Row("Groq", "openai", "https://api.groq.com/openai/v1"),
+    "groq": Row("Groq", "openai", "https://api.groq.com/openai/v1", host={"responses": True}),
     "mistral": Row("Mistral", "openai", "https://api.mistral.ai/v1"),
-    "openrouter": Row("OpenRouter", "openai", "https://openrouter.ai/api/v1"),
+    "openrouter": Row("OpenRouter", "openai", "https://openrouter.ai/api/v1", host={"responses": True}),
     "perplexity": Row("Perplexity", "openai", "https://api.perplexity.ai"),
     "together": Row("Together", "openai", "https://api.together.xyz/v1"),
-    "xai": Row("xAI", "openai", "https://api.x.ai/v1"),
+    "xai": Row("xAI", "openai", "https://api.x.ai/v1", host={"responses": True}),
 }
 
 
@@ -104,7 +108,12 @@ def _openai(row: Row, config: ProviderConfig) -> Dialect:
     from loom_grpc.providers.openai import Host, OpenAI
 
     headers = {"openai-organization": config.organization, "openai-project": config.project}
-    return OpenAI(Host(**row.host), {name: value for name, value in headers.items() if value})
+    host = dict(row.host)
+    if config.responses is not None:
+        host["responses"] = config.responses
+    elif config.base_url not in ("", row.base_url):
+        host["responses"] = False  # what stands in for a provider may have less than it
+    return OpenAI(Host(**host), {name: value for name, value in headers.items() if value})
 
 
 def _gemini(_row: Row, _config: ProviderConfig) -> Dialect:

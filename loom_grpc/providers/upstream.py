@@ -110,6 +110,7 @@ class Upstream:
             return
         if self._options:
             call.request = with_defaults(call.request, self._options)
+        call.dropped = []  # a former target's
         native = self._encode_native(call, call.native) if call.native is not None else None
         request = native or self._encode(call)
         async with _Watch(call, self._limits) as watch:

@@ -84,8 +84,8 @@ class ResponsesEndpoint(Entrance):
 
     async def _whole(self, value: dict[str, Any], tenant: str) -> dict[str, Any]:
         """Returns the request with everything in its input that it refers to; raises `LlmError` and `HttpError`."""
-        if ids := pages.referred_ids(value):
-            value = pages.resolved(value, {id: await self._item(tenant, id) for id in ids})
+        if named := pages.named(value):
+            value = pages.resolved(value, await self._found(named, tenant))
         previous = value.get("previous_response_id")
         if not isinstance(previous, str) or not previous:
             return value
@@ -94,12 +94,21 @@ class ResponsesEndpoint(Entrance):
             raise pages.unknown_previous(chain[0].previous if chain else previous)
         return pages.continued(value, chain)
 
-    async def _item(self, tenant: str, id: str) -> Any:
-        chain = await _chain(self._store, tenant, pages.response_id_of(id))
-        for item in pages.conversation_of(chain[-1]) if chain else ():
-            if item.get("id") == id:
-                return item
-        raise pages.unknown_item(id)
+    async def _found(self, named: Mapping[str, bool], tenant: str) -> dict[str, KeptResponse]:
+        """Returns those of the named responses that are there; a store that is down is told of only where content is needed."""
+        found: dict[str, KeptResponse] = {}
+        for id, is_needed in named.items():
+            try:
+                chain = await _chain(self._store, tenant, id)
+            except LlmError:
+                if is_needed:
+                    raise
+                continue
+            if chain:
+                found[id] = chain[-1]
+            elif is_needed:
+                break  # one that is missing is enough to refuse the request
+        return found
 
     async def _keep(self, tenant: str, value: Mapping[str, Any], response: Mapping[str, Any]) -> None:
         try:
@@ -127,7 +136,8 @@ class _Keeping:
                 writer.foresee(event)
             else:
                 writer.whole(event.completed.response, self._native_json)
-            await self._keep(self._answer.call.tenant, self._value, writer.final)
+            if pages.can_be_kept(writer.final):
+                await self._keep(self._answer.call.tenant, self._value, writer.final)
         await self._answer.send(event)
 
 
@@ -179,13 +189,15 @@ class _Shelf:
             raise pages.unknown(id)
         if scope["path"].endswith("/cancel"):
             raise HttpError(400, "Cannot cancel a synchronous response.")
+        if dict(query).get("stream") == "true":
+            raise HttpError(400, "stream: only background responses can be streamed again.", "stream")
         if scope["path"].endswith("/input_items"):
             return pages.item_list(chain, dict(query))
         return pages.shown(chain[-1].response_json, [word for key, word in query if key in ("include", "include[]")])
 
     async def _forget(self, tenant: str, id: str) -> bytes:
         try:
-            known = await self._store.delete(tenant, id)
+            known = pages.may_be_known(id) and await self._store.delete(tenant, id)
         except StoreError as error:
             raise pages.unavailable(str(error)) from None
         if not known:
@@ -195,6 +207,8 @@ class _Shelf:
 
 async def _chain(store: ResponseStore, tenant: str, id: str) -> list[KeptResponse]:
     """Returns a response and those before it; raises `LlmError` (STORAGE_UNAVAILABLE)."""
+    if not pages.may_be_known(id):
+        return []
     try:
         return await store.chain(tenant, id)
     except StoreError as error:

@@ -66,6 +66,17 @@ ACCOUNT_REVISION: Final = Table(
 )
 """One row, whose number rises with every change of an account or a record."""
 
+KEPT_RESPONSE: Final = Table(
+    "kept_response",
+    METADATA,
+    Column("tenant", Text, primary_key=True, comment="a digest of what the caller showed of itself"),
+    Column("id", Text, primary_key=True),
+    Column("previous", Text, nullable=False, comment="the id of the response before it, or empty"),
+    Column("content", Text, nullable=False, comment="input and response, encrypted where there is a key"),
+    Column("expires_at", Double, nullable=False, index=True),
+)
+"""The responses that callers of the Responses API may come back to."""
+
 OAUTH_LOGIN: Final = Table(
     "oauth_login",
     METADATA,

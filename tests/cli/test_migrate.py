@@ -13,8 +13,8 @@ from loom_grpc.storage.database import Database
 from tests.program import Result, run
 
 REF = AccountRef("anthropic", "alpha")
-EMPTY = Result(0, "the database is now at revision 0001; it was empty\n", "")
-DONE = Result(0, "the database is at revision 0001 already\n", "")
+EMPTY = Result(0, "the database is now at revision 0002; it was empty\n", "")
+DONE = Result(0, "the database is at revision 0002 already\n", "")
 
 
 @pytest.fixture

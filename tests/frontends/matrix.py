@@ -14,11 +14,12 @@ from loom_grpc.frontends.anthropic import Messages
 from loom_grpc.frontends.frontend import Asked, Frontend
 from loom_grpc.frontends.gemini import Gemini as GeminiFrontend
 from loom_grpc.frontends.openai_chat import OpenAIChat
+from loom_grpc.frontends.openai_responses import OpenAIResponses
 from loom_grpc.providers.anthropic import Anthropic
 from loom_grpc.providers.dialect import Dialect
 from loom_grpc.providers.gemini import Gemini
 from loom_grpc.providers.ollama import Ollama
-from loom_grpc.providers.openai import OpenAI
+from loom_grpc.providers.openai import Host, OpenAI
 from loom_grpc.v1.llm_service_pb2 import (
     STOP_REASON_LENGTH,
     STOP_REASON_STOP,
@@ -31,11 +32,13 @@ from loom_grpc.v1.usage_pb2 import Usage
 
 FRONTENDS: Final[Mapping[str, Frontend]] = {
     "openai": OpenAIChat(lambda: 0.0),
+    "responses": OpenAIResponses(lambda: 0.0),
     "anthropic": Messages(counts=False),
     "gemini": GeminiFrontend("generateContent"),
 }
 TITLES: Final = {
     "openai": "Chat Completions",
+    "responses": "Responses",
     "anthropic": "Messages",
     "gemini": "generateContent",
     "ollama": "Ollama",
@@ -46,6 +49,9 @@ DIALECTS: Final[Mapping[str, Callable[[], Dialect]]] = {
     "gemini": Gemini,
     "ollama": Ollama,
 }
+"""What requests are translated to; Responses are spoken only to those who speak them."""
+READERS: Final[Mapping[str, Callable[[], Dialect]]] = {**DIALECTS, "responses": lambda: OpenAI(Host(responses=True))}
+"""What reads an answer as a client of each front end's API does."""
 
 Body = dict[str, Any]
 
@@ -54,11 +60,13 @@ _PAPER: Final = base64.b64encode(b"%PDF-1.4\n").decode()
 _SCHEMA: Final = {"type": "object", "properties": {"city": {"type": "string"}}, "required": ["city"]}
 _HI: Final[Mapping[str, Body]] = {
     "openai": {"model": "m", "messages": [{"role": "user", "content": "Hi"}]},
+    "responses": {"model": "m", "input": "Hi"},
     "anthropic": {"model": "m", "max_tokens": 99, "messages": [{"role": "user", "content": "Hi"}]},
     "gemini": {"contents": [{"role": "user", "parts": [{"text": "Hi"}]}]},
 }
 _TOOL: Final[Mapping[str, Body]] = {
     "openai": {"tools": [{"type": "function", "function": {"name": "weather", "parameters": _SCHEMA}}]},
+    "responses": {"tools": [{"type": "function", "name": "weather", "parameters": _SCHEMA}]},
     "anthropic": {"tools": [{"name": "weather", "input_schema": _SCHEMA}]},
     "gemini": {"tools": [{"functionDeclarations": [{"name": "weather", "parametersJsonSchema": _SCHEMA}]}]},
 }
@@ -66,6 +74,10 @@ _TOOL: Final[Mapping[str, Body]] = {
 
 def _openai(*content: Body) -> Body:
     return {"messages": [{"role": "user", "content": list(content)}]}
+
+
+def _responses(*content: Body) -> Body:
+    return {"input": [{"role": "user", "content": list(content)}]}
 
 
 def _anthropic(*content: Body) -> Body:
@@ -93,6 +105,16 @@ _ROUND: Final[Mapping[str, Body]] = {
                 ],
             },
             *({"role": "tool", "tool_call_id": f"call_{n}", "content": "Rain"} for n in (1, 2)),
+        ]
+    },
+    "responses": {
+        "input": [
+            {"role": "user", "content": "Hi"},
+            *(
+                {"type": "function_call", "call_id": f"call_{n}", "name": "weather", "arguments": '{"city":"Oslo"}'}
+                for n in (1, 2)
+            ),
+            *({"type": "function_call_output", "call_id": f"call_{n}", "output": "Rain"} for n in (1, 2)),
         ]
     },
     "anthropic": {
@@ -123,11 +145,13 @@ _ROUND: Final[Mapping[str, Body]] = {
 REQUESTS: Final[Mapping[str, Mapping[str, Body]]] = {
     "text, limit, temperature, top p, stop": {
         "openai": {"max_tokens": 9, "temperature": 0.5, "top_p": 0.9, "stop": ["x"]},
+        "responses": {"max_output_tokens": 9, "temperature": 0.5, "top_p": 0.9},  # which has no stop
         "anthropic": {"temperature": 0.5, "top_p": 0.9, "stop_sequences": ["x"]},
         "gemini": {"generationConfig": {"maxOutputTokens": 9, "temperature": 0.5, "topP": 0.9, "stopSequences": ["x"]}},
     },
     "system instructions": {
         "openai": {"messages": [{"role": "developer", "content": "Be brief."}, {"role": "user", "content": "Hi"}]},
+        "responses": {"instructions": "Be brief."},
         "anthropic": {"system": [{"type": "text", "text": "Be brief."}]},
         "gemini": {"systemInstruction": {"parts": [{"text": "Be brief."}]}},
     },
@@ -135,6 +159,7 @@ REQUESTS: Final[Mapping[str, Mapping[str, Body]]] = {
     "calls of tools and their results": {name: {**_TOOL[name], **body} for name, body in _ROUND.items()},
     "one certain tool": {
         "openai": {**_TOOL["openai"], "tool_choice": {"type": "function", "function": {"name": "weather"}}},
+        "responses": {**_TOOL["responses"], "tool_choice": {"type": "function", "name": "weather"}},
         "anthropic": {**_TOOL["anthropic"], "tool_choice": {"type": "tool", "name": "weather"}},
         "gemini": {
             **_TOOL["gemini"],
@@ -143,6 +168,7 @@ REQUESTS: Final[Mapping[str, Mapping[str, Body]]] = {
     },
     "one call at a time": {
         "openai": {**_TOOL["openai"], "parallel_tool_calls": False},
+        "responses": {**_TOOL["responses"], "parallel_tool_calls": False},
         "anthropic": {**_TOOL["anthropic"], "tool_choice": {"type": "auto", "disable_parallel_tool_use": True}},
     },
     "an answer by a JSON schema": {
@@ -152,11 +178,13 @@ REQUESTS: Final[Mapping[str, Mapping[str, Body]]] = {
                 "json_schema": {"name": "place", "schema": _SCHEMA, "strict": True},
             }
         },
+        "responses": {"text": {"format": {"type": "json_schema", "name": "place", "schema": _SCHEMA, "strict": True}}},
         "anthropic": {"output_config": {"format": {"type": "json_schema", "schema": _SCHEMA}}},
         "gemini": {"generationConfig": {"responseMimeType": "application/json", "responseJsonSchema": _SCHEMA}},
     },
     "pictures": {
         "openai": _openai({"type": "image_url", "image_url": {"url": f"data:image/png;base64,{_PIXEL}"}}),
+        "responses": _responses({"type": "input_image", "image_url": f"data:image/png;base64,{_PIXEL}"}),
         "anthropic": _anthropic(
             {"type": "image", "source": {"type": "base64", "media_type": "image/png", "data": _PIXEL}}
         ),
@@ -165,6 +193,9 @@ REQUESTS: Final[Mapping[str, Mapping[str, Body]]] = {
     "PDF documents": {
         "openai": _openai(
             {"type": "file", "file": {"filename": "a.pdf", "file_data": f"data:application/pdf;base64,{_PAPER}"}}
+        ),
+        "responses": _responses(
+            {"type": "input_file", "filename": "a.pdf", "file_data": f"data:application/pdf;base64,{_PAPER}"}
         ),
         "anthropic": _anthropic(
             {"type": "document", "source": {"type": "base64", "media_type": "application/pdf", "data": _PAPER}}
@@ -177,6 +208,7 @@ REQUESTS: Final[Mapping[str, Mapping[str, Body]]] = {
     },
     "how much to think": {
         "openai": {"reasoning_effort": "high"},
+        "responses": {"reasoning": {"effort": "high"}},
         "anthropic": {"max_tokens": 9000, "thinking": {"type": "enabled", "budget_tokens": 2048}},
         "gemini": {"generationConfig": {"thinkingConfig": {"thinkingBudget": 2048}}},
     },
@@ -188,10 +220,12 @@ REQUESTS: Final[Mapping[str, Mapping[str, Body]]] = {
     "several answers": {"openai": {"n": 2}, "gemini": {"generationConfig": {"candidateCount": 2}}},
     "log probabilities": {
         "openai": {"logprobs": True},
+        "responses": {"include": ["message.output_text.logprobs"]},
         "gemini": {"generationConfig": {"responseLogprobs": True}},
     },
     "tools of the provider's own": {
         "openai": {"web_search_options": {}},
+        "responses": {"tools": [{"type": "web_search"}]},
         "anthropic": {"tools": [{"type": "web_search_20250305", "name": "web_search"}]},
         "gemini": {"tools": [{"googleSearch": {}}]},
     },
@@ -302,7 +336,8 @@ def comes_back(frontend: str, name: str) -> str:
     request = asked(frontend, "tools")
     call = Call(request.request, stream=False, request_id="r", model="m")
     body = FRONTENDS[frontend].writer(request, call).whole(answer.response, b"")
-    decoder = DIALECTS[frontend]().decoder(call, "application/json")
+    call.native = request.native
+    decoder = READERS[frontend]().decoder(call, "application/json")
     events = decoder.feed(body) + decoder.end()
     if decoder.failure is not None:
         raise decoder.failure

@@ -149,7 +149,7 @@ async def test_a_file_that_somebody_has_locked_is_waited_for(
     assert not upgrade.done()
     plain.execute("COMMIT")
 
-    assert await upgrade == Change("", "0001")
+    assert await upgrade == Change("", "0002")
 
 
 async def test_upgrading_takes_no_lock_away_from_the_process(

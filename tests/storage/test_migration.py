@@ -14,7 +14,7 @@ from loom_grpc.storage.migration import Change
 from loom_grpc.storage.tables import METADATA
 from tests.program import ROOT, run
 
-NEWEST = "0001"
+NEWEST = "0002"
 UPGRADE = """
 import asyncio, os
 from loom_grpc.storage.database import Database
@@ -77,7 +77,10 @@ async def test_an_upgrade_that_fails_leaves_nothing_behind(url: str) -> None:
     await database.upgrade()
     async with database.write() as connection:
         # As if another program had a table of this name in the database.
-        for name in ("account_hold", "account_record", "account_revision", "account_credential", "alembic_version"):
+        for name in (
+            *("account_hold", "account_record", "account_revision", "account_credential", "kept_response"),
+            "alembic_version",
+        ):
             await connection.execute(text(f"DROP TABLE {name}"))
     other = Database(url)
 

@@ -11,21 +11,29 @@ from typing import Any, Final
 from loom_grpc.core.call import Call
 from loom_grpc.core.decoder import Decoder
 from loom_grpc.core.errors import LlmError
+from loom_grpc.core.native import Native
 from loom_grpc.providers.anthropic import Anthropic
 from loom_grpc.providers.dialect import Dialect
 from loom_grpc.providers.gemini import Gemini
 from loom_grpc.providers.ollama import Ollama
-from loom_grpc.providers.openai import OpenAI
+from loom_grpc.providers.openai import Host, OpenAI
 from loom_grpc.v1.llm_service_pb2 import LlmEvent, LlmRequest, LlmResponse
 
 HERE: Final = Path(__file__).parent
 FIXTURES: Final = HERE.parent / "fixtures"
+
+
+def _responses() -> OpenAI:
+    return OpenAI(Host(responses=True))
+
 
 DIALECTS: Final[dict[str, Callable[[], Dialect]]] = {
     "messages": Anthropic,
     "anthropic_raw_predict": Anthropic,
     "chat_completions": OpenAI,
     "openai_chat": OpenAI,
+    "responses": _responses,
+    "openai_responses": _responses,
     "generate_content": Gemini,
     "chat": Ollama,
 }
@@ -109,6 +117,8 @@ def fixtures() -> list[Case]:
 def decoder(case: Case) -> Decoder:
     """Makes the decoder that the driver would make for the case."""
     call = Call(LlmRequest(), case.stream, "request", provider=case.provider, model="asked")
+    if DIALECTS[case.api] is _responses:  # which is spoken only to callers who speak it too
+        call.native = Native("responses", {}, {})
     return DIALECTS[case.api]().decoder(call, case.media_type)
 
 
@@ -151,7 +161,7 @@ def expected_answer(expect: dict[str, Any]) -> dict[str, Any]:
         "reasoning": expect["reasoning"],
         "refusal": expect["refusal"],
         "tool_calls": [(call["name"], call["arguments"]) for call in expect["tool_calls"]],
-        "finish": finish.removeprefix("BLOCK:"),
+        "finish": finish.removeprefix("BLOCK:").removeprefix("incomplete:"),
     }
 
 
