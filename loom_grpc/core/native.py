@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 from loom_grpc.core.errors import INVALID_REQUEST, LlmError
+
+_LONG_NAME: Final = 200
+"""Callers name fields as they like, and errors have to stay small."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,7 +34,7 @@ class Native:
     def left_out(self, provider: str) -> list[str]:
         """Returns the fields that a provider of another dialect is not told; raises `LlmError` (INVALID_REQUEST) unless it may be so."""
         if self.untold and not self.drops:
-            name = self.untold[0]
+            name = self.untold[0][:_LONG_NAME]
             message = f"{name}: {provider} has no such field; leave it out, or ask the operator to set compat.untold: drop."
             raise LlmError(INVALID_REQUEST, message, field=name, code="unsupported_parameter")
         return list(self.untold)

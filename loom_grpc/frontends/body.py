@@ -5,7 +5,7 @@ from __future__ import annotations
 import binascii
 import json
 from collections.abc import Iterator
-from decimal import Decimal
+from decimal import Decimal, InvalidOperation
 from typing import Any, Final, TypeVar
 
 import orjson
@@ -42,6 +42,8 @@ def read_json(body: bytes) -> Any:
         raise HttpError(400, _why(body, error)) from None
     except RecursionError:
         raise HttpError(400, "The body is nested too deeply.") from None
+    except InvalidOperation:
+        raise HttpError(400, "The body has a number whose exponent is too large.") from None
     return value
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from time import perf_counter
 from typing import Final
 from urllib.parse import parse_qsl
@@ -30,6 +30,8 @@ _NO_PROXIES: Final[tuple[Header, ...]] = (
 )
 _FEW_VECTORS: Final = 16
 """So many are written at once; more take their time, in which other calls go on."""
+_LONG_NAME: Final = 80
+_MANY_NAMES: Final = 20
 
 
 class Entrance(ABC):
@@ -258,8 +260,14 @@ class Answering:
         if call.cache:
             headers.append((b"loom-cache", call.cache.encode()))
         if call.dropped:
-            headers.append((b"loom-dropped", _ascii(", ".join(call.dropped))))
+            headers.append((b"loom-dropped", _listed(call.dropped)))
         return headers
+
+
+def _listed(fields: Sequence[str]) -> bytes:
+    """Makes a header of fields that callers name as they like: of so many and so long ones that clients take it."""
+    text = ", ".join(field[:_LONG_NAME] for field in fields[:_MANY_NAMES])
+    return _ascii("".join(letter if letter.isprintable() else "?" for letter in text))
 
 
 def _ascii(text: str) -> bytes:

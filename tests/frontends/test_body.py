@@ -66,6 +66,8 @@ def test_of_two_equal_keys_the_last_one_counts() -> None:
             "The body is not valid JSON: no low surrogate in string: line 1 column 2 (char 1).",
         ),
         (b"[" * 2000, "The body is not valid JSON: depth limit exceeded: line 1 column 1026 (char 1025)."),
+        (b"[1234567890123456789, 0e99999999999999999999]", "The body has a number whose exponent is too large."),
+        (b"[0.1234567890123456789e-9999999999999999999]", "The body has a number whose exponent is too large."),
         (b"[" * 1020 + b"1234567890123456789012" + b"]" * 1020, "The body is nested too deeply."),
     ],
 )
