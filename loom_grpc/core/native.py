@@ -35,6 +35,8 @@ class Native:
         """Returns the fields that a provider of another dialect is not told; raises `LlmError` (INVALID_REQUEST) unless it may be so."""
         if self.untold and not self.drops:
             name = self.untold[0][:_LONG_NAME]
-            message = f"{name}: {provider} has no such field; leave it out, or ask the operator to set compat.untold: drop."
+            message = (
+                f"{name}: {provider} has no such field; leave it out, or ask the operator to set compat.untold: drop."
+            )
             raise LlmError(INVALID_REQUEST, message, field=name, code="unsupported_parameter")
         return list(self.untold)

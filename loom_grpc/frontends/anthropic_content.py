@@ -23,6 +23,8 @@ _PDF: Final = "application/pdf"
 _CALL_FIELDS: Final = frozenset({"type", "id", "name", "input", "cache_control"})
 _DIRECT: Final = {"type": "direct"}
 """Who makes a call where nothing else is said."""
+_MOST_STATES: Final = 32
+"""A turn has one state; a client may have joined a few turns, and each is given back by going through all of them."""
 
 
 def system_of(fields: Fields) -> str:
@@ -150,7 +152,7 @@ class Messages:
             elif kind in ("image", "document"):
                 turn.parts += self._parts(block, at)
             elif kind == "redacted_thinking" and is_token(block.value("data")):
-                turn.restore(read_token(block.text("data"), block.at("data")))
+                turn.restore(read_token(block.text("data"), block.at("data")), block)
             else:
                 turn.parts += _own_parts(block, kind, at)
         self.read.append(turn.message())
@@ -165,9 +167,11 @@ class _Turn:
         self.calls: list[ToolCall] = []
         self._states: list[Message] = []
 
-    def restore(self, held: Part | Message) -> None:
-        """Takes what a token held."""
+    def restore(self, held: Part | Message, block: Fields) -> None:
+        """Takes what the token of a block held; raises `HttpError`."""
         if isinstance(held, Message):
+            if len(self._states) == _MOST_STATES:
+                raise block.wrong("data", f"is one of more than {_MOST_STATES} that this server sent for a turn")
             self._states.append(held)
         elif held.WhichOneof("kind") is not None:
             self.parts.append(held)

@@ -9,7 +9,7 @@ from typing import Any, Final
 from loom_grpc.core.native import Native
 from loom_grpc.frontends.anthropic_content import Messages, system_of
 from loom_grpc.frontends.anthropic_state import NAME, without_tokens
-from loom_grpc.frontends.body import Fields, HttpError, json_text, read_json
+from loom_grpc.frontends.body import Fields, HttpError, json_text, read_json, take_headers
 from loom_grpc.frontends.frontend import Asked
 from loom_grpc.v1.llm_service_pb2 import LlmRequest
 from loom_grpc.v1.message_pb2 import (
@@ -90,7 +90,7 @@ def read_request(body: bytes, headers: Mapping[str, str], *, counts: bool) -> As
     request.messages.extend(messages.read)
     _read_tools(request, fields, untold)
     _read_settings(request, fields, untold)
-    named = {name: headers[name] for name in _HEADERS if name in headers}
+    named = take_headers(headers, _HEADERS)
     native = Native(NAME, _sendable(without_tokens(value)), named, tuple(untold))
     return Asked(request, bool(fields.flag("stream")) and not counts, native)
 

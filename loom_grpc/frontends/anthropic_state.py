@@ -88,11 +88,10 @@ def give_back(turn: Message, parts: list[Part], calls: list[ToolCall]) -> None:
     for kind in ("thinking", "text"):
         present = [part for part in parts if part.HasField(kind)]
         slots = [slot for slot in turn.parts if slot.HasField(kind)]
-        for number, slot in enumerate(slots):
-            if slot.provider_state and number < len(present):
-                present[number].provider_state, present[number].origin = slot.provider_state, slot.origin
-            elif slot.provider_state:
-                _add(slot, parts, calls)
+        for part, slot in zip(present, slots, strict=False):
+            if slot.provider_state:
+                part.provider_state, part.origin = slot.provider_state, slot.origin
+        _add(kind, [slot for slot in slots[len(present) :] if slot.provider_state], parts, calls)
 
 
 def without_tokens(body: dict[str, Any]) -> dict[str, Any]:
@@ -104,14 +103,14 @@ def without_tokens(body: dict[str, Any]) -> dict[str, Any]:
     return {**body, "messages": [message for message in cleaned if message is not None]}
 
 
-def _add(slot: Part, parts: list[Part], calls: list[ToolCall]) -> None:
-    """Adds a part without words: thoughts come first in a turn, text last."""
-    if slot.HasField("thinking"):
-        parts.insert(0, slot)
-        for call in calls:
-            call.part_index += 1
-    else:
-        parts.append(slot)
+def _add(kind: str, slots: list[Part], parts: list[Part], calls: list[ToolCall]) -> None:
+    """Adds parts without words: thoughts come first in a turn, texts last."""
+    if kind == "text":
+        parts += slots
+        return
+    parts[:0] = slots
+    for call in calls:
+        call.part_index += len(slots)
 
 
 def _clean(message: Any) -> Any:

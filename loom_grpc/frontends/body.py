@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import binascii
 import json
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from decimal import Decimal, InvalidOperation
 from typing import Any, Final, TypeVar
 
@@ -45,6 +45,15 @@ def read_json(body: bytes) -> Any:
     except InvalidOperation:
         raise HttpError(400, "The body has a number whose exponent is too large.") from None
     return value
+
+
+def take_headers(headers: Mapping[str, str], names: Iterable[str]) -> dict[str, str]:
+    """Returns those of the headers that are there. Raises `HttpError` for letters that could not be passed on."""
+    taken = {name: headers[name] for name in names if name in headers}
+    for name, value in taken.items():
+        if not value.isascii():
+            raise HttpError(400, f"{name}: must be ASCII.", name)
+    return taken
 
 
 def json_text(value: object) -> str:

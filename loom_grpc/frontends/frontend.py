@@ -79,6 +79,10 @@ class Frontend(Api, Protocol):
     def writer(self, asked: Asked, call: Call) -> Writer:
         """Returns what writes the answer to a call."""
 
+
+class CountingFrontend(Frontend, Protocol):
+    """An API that also counts the prompt tokens of a conversation."""
+
     def count(self, counted: CountTokensResponse) -> bytes:
         """Writes a number of prompt tokens."""
 

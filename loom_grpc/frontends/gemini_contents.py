@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections import defaultdict, deque
 from dataclasses import dataclass
 from typing import Any, Final, Literal
 
 from loom_grpc.frontends.gemini_json import Proto
 from loom_grpc.frontends.gemini_state import CALL_STATE, DIALECT, unwrap
 from loom_grpc.v1.llm_service_pb2 import LlmRequest
-from loom_grpc.v1.message_pb2 import ROLE_ASSISTANT, ROLE_TOOL, ROLE_USER, Media, Message, Part
+from loom_grpc.v1.message_pb2 import ROLE_ASSISTANT, ROLE_TOOL, ROLE_USER, Media, Message, Part, ToolCall
 
 _USERS: Final = frozenset({"", "user", "function", "tool"})
 """Who speaks where the model does not; the latter two were once for the results of functions."""
@@ -32,8 +33,6 @@ class _Made:
 
     id: str
     name: str
-    was_named: bool
-    """Whether the caller knows the id."""
     answered: bool = False
 
 
@@ -48,7 +47,19 @@ class Contents:
         self._messages = request.messages
         self._untold = untold
         self._lenient = lenient
-        self._made: list[_Made] = []
+        self._made: dict[str, _Made] = {}
+        self._count = 0
+        self._open: dict[str, deque[_Made]] = defaultdict(deque)
+        """The calls by name; those that were answered leave it when they come first."""
+        self._open_nameless: dict[str, deque[_Made]] = defaultdict(deque)
+        """Those of them whose ids the caller does not know."""
+        self._growing: Part | None = None
+        """The text whose pieces are coming; added one by one, each would copy all that was there before."""
+        self._pieces: list[str] = []
+        self._calls: dict[str, list[ToolCall]] = defaultdict(list)
+        """The calls of the turn of the model's that is being read, by id."""
+        self._signed = 0
+        """So many parts from the start of that turn are no thoughts that want a signature."""
 
     def read(self, fields: Proto) -> None:
         """Reads the turns; raises `HttpError`."""
@@ -96,6 +107,9 @@ class Contents:
         """Ends a turn of the model: calls after all parts need no place, and one text alone is plain content."""
         if message is None:
             return
+        self._grown()
+        self._calls.clear()
+        self._signed = 0
         for call in message.tool_calls:
             if call.part_index == len(message.parts):
                 call.ClearField("part_index")
@@ -133,14 +147,27 @@ class Contents:
         kept = self._sign(part, fields)
         is_silent_thought = kind == "thinking" and not part.thinking
         if kept is not None and kept.WhichOneof("kind"):
-            _restore(message, kept)
-        elif kept is not None and is_silent_thought and (thoughts := _unsigned_thoughts(message)) is not None:
+            self._restore(message, kept)
+        elif kept is not None and is_silent_thought and (thoughts := self._unsigned_thoughts(message)) is not None:
             thoughts.provider_state, thoughts.origin = part.provider_state, part.origin
         elif not part.provider_state and (last := _last_words(message, kind)) is not None:
-            # What came in pieces is one text again.
-            setattr(last, kind, getattr(last, kind) + getattr(part, kind))
+            self._grow(last, kind, getattr(part, kind))
         elif part.provider_state or getattr(part, kind):
             message.parts.append(part)
+
+    def _grow(self, part: Part, kind: Literal["thinking", "text"], piece: str) -> None:
+        """Adds to a text: what came in pieces is one again."""
+        if part is not self._growing:
+            self._grown()
+            self._growing, self._pieces = part, [getattr(part, kind)]
+        self._pieces.append(piece)
+
+    def _grown(self) -> None:
+        """Puts the pieces together."""
+        if self._growing is not None:
+            kind = "text" if self._growing.HasField("text") else "thinking"
+            setattr(self._growing, kind, "".join(self._pieces))
+        self._growing = None
 
     def _sign(self, part: Part, fields: Proto) -> Part | None:
         """Keeps what a part has to be sent back with; returns what another dialect's signature was wrapped with."""
@@ -153,14 +180,30 @@ class Contents:
             part.provider_state, part.origin = signature.encode(), DIALECT
         return kept
 
+    def _unsigned_thoughts(self, message: Message) -> Part | None:
+        """Returns the thoughts that a signature without words of its own belongs to: some providers sign them after the text."""
+        while self._signed < len(message.parts):
+            part = message.parts[self._signed]
+            if part.HasField("thinking") and not part.provider_state:
+                return part
+            self._signed += 1
+        return None
+
+    def _restore(self, message: Message, kept: Part) -> None:
+        """Puts back a part that had no words, or what belongs to a call that was sent before."""
+        if kept.opaque.type != CALL_STATE:
+            message.parts.append(kept)
+            return
+        for call in self._calls.get(kept.opaque.block_json, ()):
+            call.provider_state, call.origin = kept.provider_state, kept.origin
+
     def _call(self, message: Message, fields: Proto) -> None:
         wire = fields.need_object("functionCall")
         name, id = wire.need_text("name"), wire.text("id")
-        made = _Made(id or f"call_{len(self._made):024x}", name, was_named=bool(id))
-        self._made.append(made)
+        made = self._note(id, name)
         signed = Part()
         self._sign(signed, fields)
-        message.tool_calls.add(
+        call = message.tool_calls.add(
             id=made.id,
             tool_name=name,
             arguments_json=wire.struct_json("args"),
@@ -168,6 +211,20 @@ class Contents:
             origin=signed.origin,
             part_index=len(message.parts),
         )
+        self._calls[made.id].append(call)
+
+    def _note(self, id: str, name: str) -> _Made:
+        """Notes a call that was made, and gives it an id if it has none."""
+        made = _Made(id or self._new_id(), name)
+        self._count += 1
+        self._made.setdefault(made.id, made)
+        self._open[name].append(made)
+        if not id:
+            self._open_nameless[name].append(made)
+        return made
+
+    def _new_id(self) -> str:
+        return f"call_{self._count:024x}"
 
     def _result(self, fields: Proto) -> None:
         wire = fields.need_object("functionResponse")
@@ -184,13 +241,14 @@ class Contents:
 
     def _call_of(self, id: str, name: str) -> _Made | None:
         """Finds what a result answers: by its id, or as the first call of the name that has no answer."""
-        for made in self._made:
-            if made.id == id:
-                return made
-        for made in self._made:
-            if made.name == name and not made.answered and not (id and made.was_named):
-                return made
-        return _Made(id or f"call_{len(self._made):024x}", name, was_named=True) if self._lenient else None
+        if (made := self._made.get(id)) is not None:
+            return made
+        waiting = (self._open_nameless if id else self._open)[name]
+        while waiting and waiting[0].answered:
+            waiting.popleft()
+        if waiting:
+            return waiting[0]
+        return _Made(id or self._new_id(), name) if self._lenient else None
 
     def _files(self, message: Message, result: Proto) -> None:
         """Reads the files of a result, which then has its text as a part too."""
@@ -249,21 +307,6 @@ def _last_words(message: Message, kind: Literal["thinking", "text"]) -> Part | N
     last, calls = message.parts[-1], message.tool_calls
     after_call = bool(calls) and calls[-1].part_index == len(message.parts)
     return last if last.HasField(kind) and not last.provider_state and not after_call else None
-
-
-def _unsigned_thoughts(message: Message) -> Part | None:
-    """Returns the thoughts that a signature without words of its own belongs to: some providers sign them after the text."""
-    return next((part for part in message.parts if part.HasField("thinking") and not part.provider_state), None)
-
-
-def _restore(message: Message, kept: Part) -> None:
-    """Puts back a part that had no words, or what belongs to a call that was sent before."""
-    if kept.opaque.type != CALL_STATE:
-        message.parts.append(kept)
-        return
-    for call in message.tool_calls:
-        if call.id == kept.opaque.block_json:
-            call.provider_state, call.origin = kept.provider_state, kept.origin
 
 
 def _flatten(message: Message) -> None:

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any, Final, Literal
 
 from loom_grpc.core.native import Native
-from loom_grpc.frontends.body import HttpError, json_text, read_json
+from loom_grpc.frontends.body import HttpError, json_text, read_json, take_headers
 from loom_grpc.frontends.gemini_contents import Contents
 from loom_grpc.frontends.gemini_json import Proto
 from loom_grpc.frontends.gemini_schema import to_json_schema
@@ -100,7 +100,7 @@ def _read(value: Any, model: str, headers: Mapping[str, str]) -> tuple[LlmReques
     reader.read(fields)
     if reader.has_foreign_state:
         strip_foreign(value)
-    told = {name: headers[name] for name in _HEADERS if name in headers}
+    told = take_headers(headers, _HEADERS)
     return request, Native(DIALECT, value, told, tuple(reader.untold))
 
 

@@ -44,7 +44,8 @@ def unwrap(signature: str) -> Part | None:
         return None
     try:
         data = decode_base64(signature)
-        return Part.FromString(data.removeprefix(_MARK)) if data.startswith(_MARK) else None
+        # Nothing is never wrapped.
+        return Part.FromString(data.removeprefix(_MARK)) if data.startswith(_MARK) and data != _MARK else None
     except (ValueError, DecodeError):
         return None
 

@@ -17,7 +17,6 @@ from loom_grpc.frontends.loom_error import body_words, error_body, event_words, 
 from loom_grpc.frontends.loom_request import read_request
 from loom_grpc.v1.llm_service_pb2 import (
     Completed,
-    CountTokensResponse,
     LlmEvent,
     LlmResponse,
     Restarted,
@@ -56,10 +55,6 @@ class Loom:
     def writer(self, asked: Asked, call: Call) -> Writer:
         """Returns what writes all answers."""
         return self._writer
-
-    def count(self, counted: CountTokensResponse) -> bytes:
-        """Writes a number of prompt tokens, for which Loom has no endpoint."""
-        return orjson.dumps({"input_tokens": counted.input_tokens})
 
     def failure(self, error: LlmError, request_id: str) -> tuple[int, bytes]:
         """Returns the HTTP status and the body of a call that failed before its first event."""

@@ -13,7 +13,7 @@ from loom_grpc.core.call import Call
 from loom_grpc.core.errors import LlmError
 from loom_grpc.core.native import Native
 from loom_grpc.frontends import openai_error
-from loom_grpc.frontends.body import HttpError, read_json
+from loom_grpc.frontends.body import HttpError, read_json, take_headers
 from loom_grpc.frontends.frontend import Asked
 from loom_grpc.frontends.openai_chat_request import ORIGIN, read_request
 from loom_grpc.frontends.openai_chat_state import DETAILS, EXTRA, details_of, extra_of
@@ -24,7 +24,6 @@ from loom_grpc.v1.llm_service_pb2 import (
     STOP_REASON_REFUSAL,
     STOP_REASON_STOP,
     STOP_REASON_TOOL_CALLS,
-    CountTokensResponse,
     LlmEvent,
     LlmResponse,
     StopReason,
@@ -73,17 +72,13 @@ class OpenAIChat:
         """Reads a request; raises `HttpError`."""
         value = read_json(body)
         request, untold = read_request(value)
-        kept = {name: headers[name] for name in _HEADERS if name in headers}
+        kept = take_headers(headers, _HEADERS)
         return Asked(request, bool(value.get("stream")), Native(ORIGIN, value, kept, untold))
 
     def writer(self, asked: Asked, call: Call) -> ChatWriter:
         """Returns what writes the answer to a call."""
         body = asked.native.body if asked.native is not None else {}
         return ChatWriter(body, call.request_id, self._now)
-
-    def count(self, counted: CountTokensResponse) -> bytes:
-        """Writes a number of prompt tokens, for which this API has no request."""
-        return orjson.dumps({"input_tokens": counted.input_tokens})
 
     def failure(self, error: LlmError, request_id: str) -> tuple[int, bytes]:
         """Returns the HTTP status and the body of a call that failed before anything was sent."""

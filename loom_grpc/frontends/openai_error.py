@@ -89,7 +89,12 @@ def _words(error: LlmError, renames: Renames) -> dict[str, Any]:
     if field and message.startswith(field):
         message = param + message[len(field) :]
     code = error.metadata.get("code") or words.code
-    return {"message": message, "type": words.type, "param": param or _renamed(words.param or "", renames) or None, "code": code}
+    return {
+        "message": message,
+        "type": words.type,
+        "param": param or _renamed(words.param or "", renames) or None,
+        "code": code,
+    }
 
 
 def _renamed(field: str, renames: Renames) -> str:

@@ -14,7 +14,7 @@ from loom_grpc.core.errors import LlmError
 from loom_grpc.core.exact import dumps, loads
 from loom_grpc.core.native import Native
 from loom_grpc.frontends import openai_error
-from loom_grpc.frontends.body import HttpError, read_json
+from loom_grpc.frontends.body import HttpError, read_json, take_headers
 from loom_grpc.frontends.frontend import Asked
 from loom_grpc.frontends.openai_responses_kept import ENCRYPTED, TOKEN_CHARS
 from loom_grpc.frontends.openai_responses_output import Output
@@ -88,7 +88,7 @@ class OpenAIResponses:
     def ask(self, value: Mapping[str, Any], headers: Mapping[str, str]) -> Asked:
         """Reads a request whose input is complete; raises `HttpError`."""
         request, untold = read_request(value)
-        kept = {name: headers[name] for name in _HEADERS if name in headers}
+        kept = take_headers(headers, _HEADERS)
         return Asked(request, bool(value.get("stream")), Native(ORIGIN, _told(value), kept, untold))
 
     def writer(self, asked: Asked, call: Call) -> ResponsesWriter:

@@ -11,7 +11,7 @@ import orjson
 
 from loom_grpc.core.call import Call
 from loom_grpc.core.decoder import Decoder
-from loom_grpc.core.errors import PROVIDER_BAD_RESPONSE, LlmError
+from loom_grpc.core.errors import INVALID_REQUEST, PROVIDER_BAD_RESPONSE, LlmError
 from loom_grpc.core.events import Answer
 from loom_grpc.core.exact import dumps
 from loom_grpc.core.native import Native
@@ -255,6 +255,8 @@ def _resource(model: str) -> tuple[str, str]:
 
 def _path(model: str) -> str:
     collection, name = _resource(model)
+    if {".", ".."} & set(name.split("/")):  # a proxy on the way may unescape the slashes
+        raise LlmError(INVALID_REQUEST, "model: must not have . or .. as a piece.", field="model")
     return f"/v1beta/{collection}/{quote(name, safe='')}"
 
 

@@ -102,7 +102,7 @@ def _cors(config: CorsConfig) -> list[Middleware]:
         Middleware(
             _Cors,
             allow_origins=config.allow_origins,
-            allow_methods=["GET", "POST"],
+            allow_methods=["GET", "POST", "DELETE"],
             allow_headers=config.allow_headers,
             allow_credentials=config.allow_credentials,
             expose_headers=_EXPOSED,

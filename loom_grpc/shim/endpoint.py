@@ -18,7 +18,7 @@ from loom_grpc.core.errors import INVALID_REQUEST, PROVIDER_BAD_RESPONSE, LlmErr
 from loom_grpc.core.native import Native
 from loom_grpc.core.ports import Gateway
 from loom_grpc.frontends.body import HttpError
-from loom_grpc.frontends.frontend import Api, Asked, EmbeddingFrontend, Frontend, Writer
+from loom_grpc.frontends.frontend import Api, Asked, CountingFrontend, EmbeddingFrontend, Frontend, Writer
 from loom_grpc.shim.exchange import Exchange, Gone, Header
 from loom_grpc.shim.watch import Watch
 from loom_grpc.telemetry import Telemetry
@@ -86,7 +86,7 @@ class Entrance(ABC):
 
 
 class Endpoint(Entrance):
-    """Answers conversations in one front end's dialect; `counts` answers with the number of prompt tokens."""
+    """Answers conversations in one front end's dialect."""
 
     def __init__(
         self,
@@ -95,24 +95,43 @@ class Endpoint(Entrance):
         telemetry: Telemetry,
         draining: Callable[[], bool],
         frontend: Frontend,
-        *,
-        counts: bool = False,
     ) -> None:
         super().__init__(config, gateway, telemetry, draining, frontend)
         self._frontend = frontend
-        self._counts = counts
         self._drops = config.compat.untold == "drop"
 
     async def answer(self, answer: Answering, body: bytes, path: dict[str, str]) -> None:
-        """Answers a request whole, as a stream, or with a number."""
-        asked = self._frontend.read(body, path, answer.exchange.headers())
-        answer.begin(asked, self._frontend, drops=self._drops)
+        """Answers a request whole or as a stream."""
+        self.begin(answer, body, path)
         async with answer.watch():
-            if self._counts:
-                await answer.reply(self._frontend.count(await self._gateway.count_tokens(answer.call)))
-                return
             await self._gateway.answer(answer.call, answer.send)
         await answer.finish()
+
+    def begin(self, answer: Answering, body: bytes, path: dict[str, str]) -> None:
+        """Reads what is asked for."""
+        asked = self._frontend.read(body, path, answer.exchange.headers())
+        answer.begin(asked, self._frontend, drops=self._drops)
+
+
+class CountingEndpoint(Endpoint):
+    """Tells how many prompt tokens a conversation has, in one front end's dialect."""
+
+    def __init__(
+        self,
+        config: Config,
+        gateway: Gateway,
+        telemetry: Telemetry,
+        draining: Callable[[], bool],
+        frontend: CountingFrontend,
+    ) -> None:
+        super().__init__(config, gateway, telemetry, draining, frontend)
+        self._counting = frontend
+
+    async def answer(self, answer: Answering, body: bytes, path: dict[str, str]) -> None:
+        """Answers a request with the number."""
+        self.begin(answer, body, path)
+        async with answer.watch():
+            await answer.reply(self._counting.count(await self._gateway.count_tokens(answer.call)))
 
 
 class EmbeddingEndpoint(Entrance):

@@ -15,7 +15,7 @@ from loom_grpc.frontends.anthropic import Messages
 from loom_grpc.frontends.loom import Loom
 from loom_grpc.frontends.openai_chat import OpenAIChat
 from loom_grpc.frontends.openai_embedding import OpenAIEmbedding
-from loom_grpc.shim.endpoint import EmbeddingEndpoint, Endpoint, Entrance
+from loom_grpc.shim.endpoint import CountingEndpoint, EmbeddingEndpoint, Endpoint, Entrance
 from loom_grpc.shim.exchange import words_of
 from loom_grpc.telemetry import Telemetry
 
@@ -33,11 +33,14 @@ def routes(config: Config, gateway: Gateway, telemetry: Telemetry, draining: Cal
         ("/v1/embeddings", EmbeddingEndpoint(*place, OpenAIEmbedding())),
         *((f"{prefix}/v1/messages", Endpoint(*place, Messages(counts=False))) for prefix in anthropic),
         *(
-            (f"{prefix}/v1/messages/count_tokens", Endpoint(*place, Messages(counts=True), counts=True))
+            (f"{prefix}/v1/messages/count_tokens", CountingEndpoint(*place, Messages(counts=True)))
             for prefix in anthropic
         ),
         *(
-            (f"{model}:{method}", Endpoint(*place, gemini.Gemini(method), counts=method == "countTokens"))
+            (
+                f"{model}:{method}",
+                (CountingEndpoint if method == "countTokens" else Endpoint)(*place, gemini.Gemini(method)),
+            )
             for model in google
             for method in gemini.METHODS
         ),

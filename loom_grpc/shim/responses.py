@@ -21,7 +21,7 @@ from loom_grpc.core.ports import Gateway
 from loom_grpc.frontends import openai_responses_kept as pages
 from loom_grpc.frontends.body import HttpError
 from loom_grpc.frontends.openai_responses import OpenAIResponses, ResponsesWriter, read_body
-from loom_grpc.shim.endpoint import Answering, Endpoint, Entrance
+from loom_grpc.shim.endpoint import Answering, CountingEndpoint, Entrance
 from loom_grpc.shim.exchange import Exchange, Gone
 from loom_grpc.storage.memory_responses import MemoryResponses
 from loom_grpc.telemetry import Telemetry
@@ -46,7 +46,7 @@ def routes(
     return [
         Route(
             f"{PATH}/input_tokens",
-            Endpoint(config, gateway, telemetry, draining, OpenAIResponses(time.time), counts=True),
+            CountingEndpoint(config, gateway, telemetry, draining, OpenAIResponses(time.time)),
             methods=["POST"],
         ),
         Route(PATH, ResponsesEndpoint(config, gateway, telemetry, draining, store), methods=["POST"]),

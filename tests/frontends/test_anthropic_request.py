@@ -10,6 +10,7 @@ import pytest
 from loom_grpc.core.native import Native
 from loom_grpc.frontends.anthropic import Messages
 from loom_grpc.frontends.anthropic_request import read_request
+from loom_grpc.frontends.anthropic_state import turn_token
 from loom_grpc.frontends.body import HttpError
 from loom_grpc.v1.llm_service_pb2 import LlmRequest
 from loom_grpc.v1.message_pb2 import (
@@ -369,3 +370,14 @@ def test_long_numbers_keep_their_digits() -> None:
     call = read_request(body, {}, counts=False).request.messages[0].tool_calls[0]
 
     assert call.arguments_json == '{"n":12345678901234567890123}'
+
+
+def test_more_states_than_turns_a_client_would_join_are_refused() -> None:
+    state = Message(parts=[Part(text="", provider_state=b"x", origin="gemini")])
+    blocks = [{"type": "text", "text": "a"}] + [{"type": "redacted_thinking", "data": turn_token(state, ())}] * 33
+    with pytest.raises(HttpError) as caught:
+        read_request(
+            orjson.dumps(BASE | {"messages": [HI, {"role": "assistant", "content": blocks}]}), {}, counts=False
+        )
+
+    assert caught.value.field == "messages[1].content[33].data"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+from time import perf_counter
 from typing import Any
 
 import orjson
@@ -14,7 +15,7 @@ from hypothesis import strategies as st
 from loom_grpc.core.exact import dumps
 from loom_grpc.frontends.body import HttpError
 from loom_grpc.frontends.gemini_request import read_content, read_count
-from loom_grpc.frontends.gemini_state import wrap
+from loom_grpc.frontends.gemini_state import late_signature, wrap
 from loom_grpc.providers.gemini_request import write_body
 from loom_grpc.v1.llm_service_pb2 import LlmRequest
 from loom_grpc.v1.message_pb2 import (
@@ -529,3 +530,38 @@ def test_a_request_that_is_read_and_written_again_says_the_same(body: dict[str, 
     assert written == body
     assert orjson.loads(dumps(native.body)) == body
     assert native.untold == ()
+
+
+def seconds(body: dict[str, Any]) -> float:
+    sent, began = orjson.dumps(body), perf_counter()
+    read_content(sent, "m", {})
+    return perf_counter() - began
+
+
+@pytest.mark.parametrize(
+    "parts",
+    [
+        [{"text": "word "}] * 20_000,
+        [call("f", id=f"c{number}") for number in range(5_000)]
+        + [late_signature(ToolCall(id="c1", origin="a"))] * 5_000,
+        [{"text": "", "thought": True, "thoughtSignature": wrap(Part(provider_state=b"x", origin="a"))}] * 10_000,
+    ],
+    ids=["pieces of a text", "late signatures", "thoughts without words"],
+)
+def test_a_long_turn_takes_no_longer_than_its_length(parts: list[Any]) -> None:
+    assert seconds({"contents": [HI, model(*parts)]}) < 2
+
+
+def test_a_long_conversation_takes_no_longer_than_its_length() -> None:
+    turns = [model(call("f")), user(result("f", {"result": "1"}))] * 10_000
+
+    assert seconds({"contents": turns}) < 3
+
+
+def test_a_text_that_came_in_pieces_is_one_again_beside_thoughts_and_calls() -> None:
+    pieces = [{"text": "a", "thought": True}, {"text": "b", "thought": True}, {"text": "c"}, {"text": "d"}]
+    turn = messages(HI, model(*pieces, call("f", id="1"), {"text": "e"}, {"text": "f"}), user(result("f", {}, id="1")))[
+        1
+    ]
+
+    assert list(turn.parts) == [Part(thinking="ab"), Part(text="cd"), Part(text="ef")]

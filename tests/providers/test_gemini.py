@@ -163,7 +163,7 @@ def test_a_plain_request_says_nothing_that_the_caller_did_not_say() -> None:
         ("gemini-2.5-pro", "/v1beta/models/gemini-2.5-pro"),
         ("models/gemini-2.5-pro", "/v1beta/models/gemini-2.5-pro"),
         ("tunedModels/mine", "/v1beta/tunedModels/mine"),
-        ("../files:delete?x=1", "/v1beta/models/..%2Ffiles%3Adelete%3Fx%3D1"),
+        ("a/files:delete?x=1", "/v1beta/models/a%2Ffiles%3Adelete%3Fx%3D1"),
     ],
 )
 def test_the_model_is_in_the_path_and_cannot_leave_it(model: str, path: str) -> None:
@@ -171,6 +171,13 @@ def test_the_model_is_in_the_path_and_cannot_leave_it(model: str, path: str) -> 
 
     assert Gemini().encode(call(request, model=model)).path == f"{path}:generateContent"
     assert Gemini().encode(call(request, True, model)).path == f"{path}:streamGenerateContent?alt=sse"
+
+
+@pytest.mark.parametrize("model", ["../files", "a/../b", "models/.."])
+def test_a_model_that_climbs_out_of_its_path_is_refused(model: str) -> None:
+    with pytest.raises(LlmError) as caught:
+        Gemini().encode(call(LlmRequest(messages=[HELLO]), model=model))
+    assert (caught.value.reason, caught.value.message) == (INVALID_REQUEST, "model: must not have . or .. as a piece.")
 
 
 @pytest.mark.parametrize(

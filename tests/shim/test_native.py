@@ -7,7 +7,7 @@ from typing import Any
 import orjson
 import pytest
 
-from tests.shim.serving import configuration, shim
+from tests.shim.serving import configuration, request, shim
 from tests.stand_in import json_answer, stand_in
 
 HI: dict[str, Any] = {"model": "anthropic/m", "max_tokens": 9, "messages": [{"role": "user", "content": "Hi"}]}
@@ -58,3 +58,38 @@ async def test_a_body_that_is_nested_too_deeply_is_the_callers_fault(path: str) 
 
     assert (told.status, upstream.asked) == (400, [])
     assert "nested too deeply" in orjson.dumps(told.json).decode()
+
+
+@pytest.mark.parametrize(
+    ("path", "header"),
+    [
+        ("/v1/messages", "anthropic-beta"),
+        ("/v1/chat/completions", "openai-beta"),
+        ("/v1beta/models/gemini/m:generateContent", "x-server-timeout"),
+    ],
+)
+async def test_a_header_that_cannot_be_passed_on_is_the_callers_fault(path: str, header: str) -> None:
+    body = HI | {"contents": [{"parts": [{"text": "Hi"}]}]}
+    async with shim() as edge:
+        sent = request(path, body, f"{header}: here").replace(b"here", b"caf\xc3\xa9")
+        told = await edge.raw(sent)
+
+    assert told.startswith(b"HTTP/1.1 400 ")
+    assert b"must be ASCII" in told
+
+
+async def test_fields_that_were_dropped_are_named_in_a_header_that_clients_take() -> None:
+    odd = {"x\r\nset-cookie: a=b": 1, "é": 2, "z" * 9000: 3} | {f"more_{number}": 4 for number in range(99)}
+    async with shim(configuration(compat={"untold": "drop"})) as edge:
+        told = await edge.post("/v1/messages", HI | odd | {"model": "mock/mock-words"})
+
+    named = told.headers["loom-dropped"].split(", ")
+    assert (told.status, "set-cookie" in told.headers) == (200, False)
+    assert named == ["x??set-cookie: a=b", "\\xe9", "z" * 80] + [f"more_{number}" for number in range(17)]
+
+
+async def test_a_field_with_a_long_name_is_refused_in_few_words() -> None:
+    async with shim() as edge:
+        told = await edge.post("/v1/messages", HI | {"z" * 9000: 1, "model": "mock/mock-words"})
+
+    assert (told.status, len(told.body) < 600) == (400, True)
