@@ -58,8 +58,8 @@ def make_app(
 
     app = Starlette(
         routes=[
+            *frontends.routes(config, gateway, telemetry, draining),  # the first are found first
             *models.routes(gateway, telemetry, draining),
-            *frontends.routes(config, gateway, telemetry, draining),
             *responses.routes(config, gateway, telemetry, draining, kept),
             Route(raw.PATH, raw.RawEndpoint(config, gateway, telemetry, draining), methods=raw.METHODS),
             *admin.routes(config, gateway, telemetry, draining),

@@ -58,8 +58,10 @@ class Entrance(ABC):
         failure: LlmError | None = None
         gone = False
         try:
-            query = dict(parse_qsl(scope["query_string"].decode("latin-1")))
-            await self._run(answer, {**query, **scope["path_params"]})
+            path = scope["path_params"]
+            if query := scope["query_string"]:
+                path = {**dict(parse_qsl(query.decode("latin-1"))), **path}
+            await self._run(answer, path)
         except Gone:
             gone = True
         except HttpError as error:

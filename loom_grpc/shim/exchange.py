@@ -7,7 +7,7 @@ import contextlib
 import math
 import re
 import secrets
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Final
 from urllib.parse import parse_qsl
 
@@ -51,9 +51,9 @@ class Exchange:
         value: bytes = self._headers.get(name, b"")
         return value.decode("latin-1")
 
-    def headers(self) -> dict[str, str]:
+    def headers(self) -> Mapping[str, str]:
         """Returns all headers of the request."""
-        return {name.decode("latin-1"): value.decode("latin-1") for name, value in self._headers.items()}
+        return _Texts(self._headers)
 
     def words(self, name: bytes) -> set[str]:
         """Returns the words of a header that is a list, in lower case."""
@@ -68,7 +68,8 @@ class Exchange:
         """Returns whom the caller is, by all that it shows: its credentials, in headers or as `?key=`, and its certificate."""
         scope = self._scope
         shown = [(key.decode(), value.decode("latin-1")) for key, value in scope["headers"] if key in _CREDENTIALS]
-        shown += [("key", value) for key, value in parse_qsl(scope["query_string"].decode("latin-1")) if key == "key"]
+        if query := scope["query_string"]:
+            shown += [("key", value) for key, value in parse_qsl(query.decode("latin-1")) if key == "key"]
         shown += [("certificate", pem) for pem in client_certificates(scope)]
         return tenant_of(shown)
 
@@ -150,6 +151,24 @@ class Exchange:
             async with asyncio.timeout(_LINGER_S):
                 while (await self._read())[1]:
                     pass
+
+
+class _Texts(Mapping[str, str]):
+    """Headers as texts, decoded when somebody looks, which most do not."""
+
+    __slots__ = ("_headers",)
+
+    def __init__(self, headers: Mapping[bytes, bytes]) -> None:
+        self._headers = headers
+
+    def __getitem__(self, name: str) -> str:
+        return self._headers[name.encode("latin-1", "replace")].decode("latin-1")
+
+    def __iter__(self) -> Iterator[str]:
+        return (name.decode("latin-1") for name in self._headers)
+
+    def __len__(self) -> int:
+        return len(self._headers)
 
 
 def words_of(text: str) -> set[str]:

@@ -77,6 +77,8 @@ class _Loom:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answers one request."""
-        told = next((value for name, value in scope["headers"] if name == b"loom-events"), b"")
-        endpoint = self._extended if "extended" in words_of(told.decode("latin-1")) else self._plain
+        endpoint = self._plain
+        for name, value in scope["headers"]:
+            if name == b"loom-events" and "extended" in words_of(value.decode("latin-1")):
+                endpoint = self._extended
         await endpoint(scope, receive, send)
