@@ -34,6 +34,8 @@ class Call:
     """The request in the dialect of the API by which it came; None for callers of our own contract."""
     dropped: list[str] = field(default_factory=list)
     """The fields of the request that the provider was not told, because its dialect has no words for them."""
+    told: dict[str, str] = field(default_factory=dict)
+    """Headers of the answer that the provider, which speaks the caller's own API, has for its callers; names in lower case."""
     embed: EmbedRequest | None = None
     """What to turn into vectors; None asks for an answer. `request` then says which provider and model, and holds no messages."""
     embedded: EmbedResponse | None = None

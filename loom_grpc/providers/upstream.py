@@ -33,6 +33,9 @@ T = TypeVar("T")
 _LISTS: Final = frozenset({"anthropic-beta"})
 """Headers that are lists: what the operator, the credential and the caller say is sent together."""
 
+_OF_LIMITS: Final = ("x-ratelimit-", "anthropic-ratelimit-")
+"""How the headers begin in which providers tell what is left of a limit."""
+
 _MAX_ERROR_BYTES: Final = 64 * 1024
 _ERROR_S: Final = 2.0
 """How long the body of an error is waited for; the status alone says the most."""
@@ -115,6 +118,8 @@ class Upstream:
         request = native or self._encode(call)
         async with _Watch(call, self._limits) as watch:
             response = await self._open(request, watch)
+            if call.native is not None:
+                call.told = _limits(response) if native is not None and not call.account else {}
             finished = False
             try:
                 decoder = self.dialect.decoder(call, _media_type(response.headers))
@@ -236,6 +241,11 @@ class Upstream:
         call.expires = min(call.deadline, asyncio.get_running_loop().time() + _FETCH_S)
         async with _Watch(call, self._limits) as watch:
             return await _read_to_end(await self._open(request, watch), watch)
+
+
+def _limits(response: Response) -> dict[str, str]:
+    """Returns what a provider says of the caller's limits; those of one account of a pool are nobody else's."""
+    return {name: value for name, value in response.headers.items() if name.startswith(_OF_LIMITS)}
 
 
 def _is_refusal(error: LlmError) -> bool:

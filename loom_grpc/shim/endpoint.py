@@ -274,6 +274,7 @@ class Answering:
         request_id = call.request_id.encode()
         headers = [(b"loom-request-id", request_id), (b"x-request-id", request_id)]
         headers += [(name.encode(), _ascii(value)) for name, value in self._api.headers(call.request_id).items()]
+        headers += [(name.encode("latin-1"), value.encode("latin-1")) for name, value in call.told.items()]
         if call.provider:
             headers.append((b"loom-provider", _ascii(call.provider)))
             headers.append((b"loom-model", _ascii(call.model)))

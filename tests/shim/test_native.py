@@ -93,3 +93,23 @@ async def test_a_field_with_a_long_name_is_refused_in_few_words() -> None:
         told = await edge.post("/v1/messages", HI | {"z" * 9000: 1, "model": "mock/mock-words"})
 
     assert (told.status, len(told.body) < 600) == (400, True)
+
+
+@pytest.mark.parametrize(
+    ("shown", "left"),
+    [({"api_key": "k"}, "41"), ({"accounts": {"a": {"api_key": "k"}}}, None)],
+    ids=["one key", "a pool"],
+)
+async def test_what_is_left_of_the_providers_limit_is_told_where_it_is_the_callers_alone(
+    shown: dict[str, Any], left: str | None
+) -> None:
+    script = json_answer(ANSWER, anthropic_ratelimit_requests_remaining="41", set_cookie="a=b")
+    async with stand_in(script) as upstream:
+        config = configuration(
+            providers={"anthropic": {"base_url": upstream.url, **shown}}, credentials={"keep_records": False}
+        )
+        async with shim(config) as edge:
+            told = await edge.post("/v1/messages", HI)
+
+    assert (told.status, told.headers.get("anthropic-ratelimit-requests-remaining")) == (200, left)
+    assert "set-cookie" not in told.headers
