@@ -160,7 +160,7 @@ def request(path: str, body: Any = HI, *headers: str) -> bytes:
 
 def configuration(http: dict[str, Any] | None = None, **more: Any) -> Config:
     """Makes a configuration with the mock provider on a free port."""
-    mock = {"retry": {"max_attempts": 1}, "timeouts": {"idle_s": 0.5, "first_token_s": 1}}
+    mock = {"retry": {"max_attempts": 1}, "timeouts": {"idle_s": 2, "first_token_s": 3}}
     return Config.model_validate(
         {"http": {"address": "127.0.0.1:0"} | (http or {}), "providers": {"mock": mock}, "log": {"level": "error"}}
         | more
