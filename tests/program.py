@@ -82,6 +82,13 @@ class Terminal:
                 self._more.clear()
                 await self._more.wait()
 
+    async def waits(self) -> None:
+        """Waits until the process sleeps, for a Ctrl-C between its prompt and its `select` is heard a key later."""
+        state = Path(f"/proc/{self._process.pid}/stat")
+        async with asyncio.timeout(WAIT_S):
+            while state.read_text().rpartition(")")[2].split()[0] != "S":
+                await asyncio.sleep(0.001)
+
     async def ends(self) -> int:
         """Waits for the end and returns the exit code."""
         return await asyncio.wait_for(self._process.wait(), WAIT_S)

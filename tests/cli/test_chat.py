@@ -364,6 +364,7 @@ async def test_ctrl_c_stops_an_answer_but_not_the_conversation(server: Script, t
         server.play = plays(STARTED, text("hi"), COMPLETED)
         terminal.type("Two\n")
         await terminal.until("> ", 3)
+        await terminal.waits()
         terminal.type("\x03")
 
         assert await terminal.ends() == 130
