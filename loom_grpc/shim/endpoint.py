@@ -14,12 +14,13 @@ from starlette.types import Receive, Scope, Send
 
 from loom_grpc.config import Config
 from loom_grpc.core.call import Call
-from loom_grpc.core.errors import INVALID_REQUEST, PROVIDER_BAD_RESPONSE, LlmError, server_draining, server_failed
+from loom_grpc.core.errors import PROVIDER_BAD_RESPONSE, LlmError
 from loom_grpc.core.native import Native
 from loom_grpc.core.ports import Gateway
 from loom_grpc.frontends.body import HttpError
 from loom_grpc.frontends.frontend import Api, Asked, CountingFrontend, EmbeddingFrontend, Frontend, Writer
-from loom_grpc.shim.exchange import Exchange, Gone, Header
+from loom_grpc.shim.edge import Edge
+from loom_grpc.shim.exchange import Exchange, Header
 from loom_grpc.shim.watch import Watch
 from loom_grpc.telemetry import Telemetry
 from loom_grpc.v1.llm_service_pb2 import LlmEvent, LlmRequest, LlmResponse
@@ -41,8 +42,7 @@ class Entrance(ABC):
         self, config: Config, gateway: Gateway, telemetry: Telemetry, draining: Callable[[], bool], api: Api
     ) -> None:
         self._gateway = gateway
-        self._telemetry = telemetry
-        self._draining = draining
+        self._edge = Edge(telemetry, draining)
         self._api = api
         self._max_body_bytes = config.http.max_body_bytes
         self._comment_s = config.http.keepalive_comment_s
@@ -55,36 +55,15 @@ class Entrance(ABC):
         """Answers one request."""
         exchange = Exchange(scope, receive, send)
         answer = Answering(exchange, self._api, self._comment_s)
-        failure: LlmError | None = None
-        gone = False
-        try:
-            path = scope["path_params"]
-            if query := scope["query_string"]:
-                path = {**dict(parse_qsl(query.decode("latin-1"))), **path}
-            await self._run(answer, path)
-        except Gone:
-            gone = True
-        except HttpError as error:
-            failure = LlmError(INVALID_REQUEST, error.message)
-            await answer.refuse(error)
-        except LlmError as error:
-            failure = error
-            await answer.fail(failure)
-        except Exception as error:  # noqa: BLE001 # this is the edge: what is not foreseen is logged and told
-            self._telemetry.crashed(answer.call, error)
-            failure = server_failed()
-            await answer.fail(failure)
-        except asyncio.CancelledError:
-            # The time to drain is over. The caller is told, and then nothing is left to be cancelled.
-            failure = server_draining()
-            await answer.fail(failure)
-        self._telemetry.finished(answer.call, failure, answer.lasted_s(), "http", cancelled=gone)
+        path = scope["path_params"]
+        if query := scope["query_string"]:
+            path = {**dict(parse_qsl(query.decode("latin-1"))), **path}
 
-    async def _run(self, answer: Answering, path: dict[str, str]) -> None:
-        if self._draining():
-            raise server_draining()
-        answer.call.deadline = answer.began_at + answer.exchange.timeout_s()
-        await self.answer(answer, await answer.exchange.json_body(self._max_body_bytes), path)
+        async def work() -> None:
+            answer.call.deadline = answer.began_at + exchange.timeout_s()
+            await self.answer(answer, await exchange.json_body(self._max_body_bytes), path)
+
+        await self._edge.attend(answer.call, work, refuse=answer.refuse, fail=answer.fail)
 
 
 class Endpoint(Entrance):
@@ -271,8 +250,7 @@ class Answering:
 
     def _headers(self) -> list[Header]:
         call = self.call
-        request_id = call.request_id.encode()
-        headers = [(b"loom-request-id", request_id), (b"x-request-id", request_id)]
+        headers = self.exchange.ids()
         headers += [(name.encode(), _ascii(value)) for name, value in self._api.headers(call.request_id).items()]
         headers += [(name.encode("latin-1"), value.encode("latin-1")) for name, value in call.told.items()]
         if call.provider:

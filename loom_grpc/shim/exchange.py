@@ -55,6 +55,11 @@ class Exchange:
         """Returns all headers of the request."""
         return _Texts(self._headers)
 
+    def ids(self) -> list[Header]:
+        """Returns the headers of an answer that name the request."""
+        request_id = self.request_id.encode()
+        return [(b"loom-request-id", request_id), (b"x-request-id", request_id)]
+
     def words(self, name: bytes) -> set[str]:
         """Returns the words of a header that is a list, in lower case."""
         return words_of(self.header(name))

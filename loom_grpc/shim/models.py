@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import asyncio
 import math
 from collections.abc import Callable, Mapping
-from time import perf_counter
 from typing import Final
 from urllib.parse import parse_qsl
 
@@ -13,10 +11,12 @@ from starlette.routing import Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from loom_grpc.core.call import Call
-from loom_grpc.core.errors import LlmError, server_draining, server_failed
+from loom_grpc.core.errors import INVALID_REQUEST, LlmError
 from loom_grpc.core.ports import Gateway
-from loom_grpc.frontends import gemini_error, gemini_models, openai_models
-from loom_grpc.shim.exchange import Exchange, Gone, Header
+from loom_grpc.frontends import gemini_error, gemini_models, openai_error, openai_models
+from loom_grpc.frontends.body import HttpError
+from loom_grpc.shim.edge import Edge
+from loom_grpc.shim.exchange import Exchange
 from loom_grpc.telemetry import Telemetry
 from loom_grpc.v1.llm_service_pb2 import LlmRequest, Model
 
@@ -60,7 +60,7 @@ def _write_openai(models: list[Model], name: str | None, _query: Mapping[str, st
 
 
 def _fail_openai(error: LlmError, _request_id: str) -> tuple[int, bytes]:
-    return openai_models.failure(error)
+    return openai_error.failure(error)
 
 
 def _write_gemini(models: list[Model], name: str | None, query: Mapping[str, str]) -> bytes:
@@ -74,47 +74,28 @@ class _Models:
         self, gateway: Gateway, telemetry: Telemetry, draining: Callable[[], bool], write: _Write, fail: _Fail
     ) -> None:
         self._gateway = gateway
-        self._telemetry = telemetry
-        self._draining = draining
+        self._edge = Edge(telemetry, draining)
         self._write = write
         self._fail = fail
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answers one request; whatever goes wrong is told to the caller in the API's words."""
-        began = perf_counter()
         exchange = Exchange(scope, receive, send)
         call = Call(LlmRequest(), stream=False, request_id=exchange.request_id, metadata=exchange.metadata())
-        failure: LlmError | None = None
-        gone = False
-        try:
-            await _reply(exchange, 200, await self._body(scope))
-        except Gone:
-            gone = True
-        except LlmError as error:
-            failure = error
-            await self._refuse(exchange, failure)
-        except Exception as error:  # noqa: BLE001 - this is the edge: what is not foreseen is logged and told
-            self._telemetry.crashed(call, error)
-            failure = server_failed()
-            await self._refuse(exchange, failure)
-        except asyncio.CancelledError:
-            # The time to drain is over. The caller is told, and then nothing is left to be cancelled.
-            failure = server_draining()
-            await self._refuse(exchange, failure)
-        self._telemetry.finished(call, failure, perf_counter() - began, "http", cancelled=gone)
+
+        async def work() -> None:
+            await exchange.reply(200, exchange.ids(), await self._body(scope))
+
+        async def fail(error: LlmError) -> None:
+            status, body = self._fail(error, exchange.request_id)
+            after = [] if error.retry_after is None else [(b"retry-after", b"%d" % math.ceil(error.retry_after))]
+            await exchange.reply(status, [*exchange.ids(), *after], body)
+
+        async def refuse(error: HttpError) -> None:
+            await fail(LlmError(INVALID_REQUEST, error.message))
+
+        await self._edge.attend(call, work, refuse=refuse, fail=fail)
 
     async def _body(self, scope: Scope) -> bytes:
-        if self._draining():
-            raise server_draining()
         query = dict(parse_qsl(scope["query_string"].decode("latin-1")))
         return self._write(await self._gateway.list_models(), scope["path_params"].get("name"), query)
-
-    async def _refuse(self, exchange: Exchange, error: LlmError) -> None:
-        status, body = self._fail(error, exchange.request_id)
-        after = [] if error.retry_after is None else [(b"retry-after", b"%d" % math.ceil(error.retry_after))]
-        await _reply(exchange, status, body, *after)
-
-
-async def _reply(exchange: Exchange, status: int, body: bytes, *more: Header) -> None:
-    request_id = exchange.request_id.encode()
-    await exchange.reply(status, [(b"loom-request-id", request_id), (b"x-request-id", request_id), *more], body)

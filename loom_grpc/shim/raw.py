@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Mapping
-from time import perf_counter
 from typing import Final
 from urllib.parse import unquote
 
@@ -13,13 +12,14 @@ from starlette.types import Receive, Scope, Send
 
 from loom_grpc.config import Config
 from loom_grpc.core.call import Call
-from loom_grpc.core.errors import INVALID_REQUEST, LlmError, server_draining, server_failed
+from loom_grpc.core.errors import LlmError
 from loom_grpc.core.ports import Gateway
 from loom_grpc.core.raw import Raw, RawError
 from loom_grpc.frontends.body import HttpError
 from loom_grpc.frontends.loom import Writer
 from loom_grpc.frontends.loom_error import error_body
-from loom_grpc.shim.exchange import Exchange, Gone, Header
+from loom_grpc.shim.edge import Edge
+from loom_grpc.shim.exchange import Exchange, Header
 from loom_grpc.shim.watch import Watch
 from loom_grpc.telemetry import Telemetry
 from loom_grpc.v1.llm_service_pb2 import LlmRequest
@@ -67,8 +67,7 @@ class RawEndpoint:
 
     def __init__(self, config: Config, gateway: Gateway, telemetry: Telemetry, draining: Callable[[], bool]) -> None:
         self._gateway = gateway
-        self._telemetry = telemetry
-        self._draining = draining
+        self._edge = Edge(telemetry, draining)
         self._max_body_bytes = config.http.max_body_bytes
         self._writer = Writer(extended=True)
 
@@ -76,33 +75,19 @@ class RawEndpoint:
         """Answers one request: as the provider does, or in our own words where it is we who refuse."""
         exchange = Exchange(scope, receive, send)
         call = Call(LlmRequest(), stream=True, request_id=exchange.request_id, metadata=exchange.metadata())
-        began, gone = perf_counter(), False
-        failure: LlmError | None = None
-        try:
-            await self._run(exchange, call, scope)
-        except Gone:
-            gone = True
-        except RawError as error:
-            failure = error
-            await _relay_refusal(exchange, call, error)
-        except HttpError as error:
-            failure = LlmError(INVALID_REQUEST, error.message)
-            await exchange.reply(error.status, _headers(call), error_body(error.status, error.message))
-        except LlmError as error:
-            failure = error
+
+        async def refuse(error: HttpError) -> None:
+            await exchange.reply(error.status, _headers(exchange, call), error_body(error.status, error.message))
+
+        async def fail(error: LlmError) -> None:
             await self._fail(exchange, call, error)
-        except Exception as error:  # noqa: BLE001 # this is the edge: what is not foreseen is logged and told
-            self._telemetry.crashed(call, error)
-            failure = server_failed()
-            await self._fail(exchange, call, failure)
-        except asyncio.CancelledError:
-            failure = server_draining()
-            await self._fail(exchange, call, failure)
-        self._telemetry.finished(call, failure, perf_counter() - began, "http", cancelled=gone)
+
+        async def work() -> None:
+            await self._run(exchange, call, scope)
+
+        await self._edge.attend(call, work, refuse=refuse, fail=fail)
 
     async def _run(self, exchange: Exchange, call: Call, scope: Scope) -> None:
-        if self._draining():
-            raise server_draining()
         call.deadline = asyncio.get_running_loop().time() + exchange.timeout_s()
         provider = scope["path_params"]["provider"]
         call.request = LlmRequest(provider=provider)
@@ -118,8 +103,11 @@ class RawEndpoint:
         """Answers in our own words; an answer that has begun is left without its end, so that nobody takes it for whole."""
         if exchange.started:
             return
+        if isinstance(error, RawError):
+            await _relay_refusal(exchange, call, error)
+            return
         status, body = self._writer.failure(error)
-        await exchange.reply(status, _headers(call), body)
+        await exchange.reply(status, _headers(exchange, call), body)
 
 
 class _Back:
@@ -131,7 +119,7 @@ class _Back:
 
     async def begin(self, status: int, headers: Mapping[str, str]) -> None:
         """Sends the head."""
-        await self._exchange.open(status, [*_answered(headers), *_headers(self._call)])
+        await self._exchange.open(status, [*_answered(headers), *_headers(self._exchange, self._call)])
 
     async def write(self, chunk: bytes) -> None:
         """Sends the next bytes."""
@@ -140,7 +128,7 @@ class _Back:
 
 async def _relay_refusal(exchange: Exchange, call: Call, error: RawError) -> None:
     refused = error.refused
-    await exchange.open(refused.status, [*_answered(refused.headers), *_headers(call)])
+    await exchange.open(refused.status, [*_answered(refused.headers), *_headers(exchange, call)])
     await exchange.write(refused.body)
     await exchange.close()
 
@@ -173,9 +161,8 @@ def _answered(headers: Mapping[str, str]) -> list[Header]:
     ]
 
 
-def _headers(call: Call) -> list[Header]:
-    request_id = call.request_id.encode()
-    headers = [(b"loom-request-id", request_id), (b"x-request-id", request_id)]
+def _headers(exchange: Exchange, call: Call) -> list[Header]:
+    headers = exchange.ids()
     if call.provider:
         headers += [(b"loom-provider", call.provider.encode()), (b"loom-attempts", b"%d" % call.attempt)]
     return headers

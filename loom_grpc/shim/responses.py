@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import asyncio
 import time
 from collections.abc import Awaitable, Callable, Mapping
-from time import perf_counter
 from typing import Any, Final
 from urllib.parse import parse_qsl
 
@@ -15,14 +13,15 @@ from starlette.types import Receive, Scope, Send
 from loom_grpc.config import Config
 from loom_grpc.core.account import StoreError
 from loom_grpc.core.call import Call
-from loom_grpc.core.errors import INVALID_REQUEST, LlmError, server_draining, server_failed
+from loom_grpc.core.errors import LlmError
 from loom_grpc.core.kept import KeptResponse, ResponseStore
 from loom_grpc.core.ports import Gateway
 from loom_grpc.frontends import openai_responses_kept as pages
 from loom_grpc.frontends.body import HttpError
 from loom_grpc.frontends.openai_responses import OpenAIResponses, ResponsesWriter, read_body
+from loom_grpc.shim.edge import Edge
 from loom_grpc.shim.endpoint import Answering, CountingEndpoint, Entrance
-from loom_grpc.shim.exchange import Exchange, Gone
+from loom_grpc.shim.exchange import Exchange
 from loom_grpc.storage.memory_responses import MemoryResponses
 from loom_grpc.telemetry import Telemetry
 from loom_grpc.v1.llm_service_pb2 import LlmEvent, LlmRequest
@@ -69,6 +68,7 @@ class ResponsesEndpoint(Entrance):
     ) -> None:
         self._frontend = OpenAIResponses(time.time)
         super().__init__(config, gateway, telemetry, draining, self._frontend)
+        self._telemetry = telemetry
         self._drops = config.compat.untold == "drop"
         self._store = store
 
@@ -145,41 +145,27 @@ class _Shelf:
     """Shows, forgets and does not cancel kept responses, as an ASGI application."""
 
     def __init__(self, telemetry: Telemetry, draining: Callable[[], bool], store: ResponseStore) -> None:
-        self._telemetry = telemetry
-        self._draining = draining
+        self._edge = Edge(telemetry, draining)
         self._store = store
         self._frontend = OpenAIResponses(time.time)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answers one request; whatever goes wrong is told to the caller in OpenAI's words."""
-        began = perf_counter()
         exchange = Exchange(scope, receive, send)
         call = Call(LlmRequest(), stream=False, request_id=exchange.request_id, metadata=exchange.metadata())
-        failure: LlmError | None = None
-        gone = False
-        try:
+
+        async def work() -> None:
             await _reply(exchange, 200, await self._page(scope, exchange.tenant()))
-        except Gone:
-            gone = True
-        except HttpError as error:
-            failure = LlmError(INVALID_REQUEST, error.message)
+
+        async def refuse(error: HttpError) -> None:
             await _reply(exchange, *self._frontend.refusal(error, exchange.request_id))
-        except LlmError as error:
-            failure = error
+
+        async def fail(error: LlmError) -> None:
             await _reply(exchange, *self._frontend.failure(error, exchange.request_id))
-        except Exception as error:  # noqa: BLE001 - this is the edge: what is not foreseen is logged and told
-            self._telemetry.crashed(call, error)
-            failure = server_failed()
-            await _reply(exchange, *self._frontend.failure(failure, exchange.request_id))
-        except asyncio.CancelledError:
-            # The time to drain is over. The caller is told, and then nothing is left to be cancelled.
-            failure = server_draining()
-            await _reply(exchange, *self._frontend.failure(failure, exchange.request_id))
-        self._telemetry.finished(call, failure, perf_counter() - began, "http", cancelled=gone)
+
+        await self._edge.attend(call, work, refuse=refuse, fail=fail)
 
     async def _page(self, scope: Scope, tenant: str) -> bytes:
-        if self._draining():
-            raise server_draining()
         id: str = scope["path_params"]["id"]
         query = parse_qsl(scope["query_string"].decode("latin-1"))
         if scope["method"] == "DELETE":
@@ -216,5 +202,4 @@ async def _chain(store: ResponseStore, tenant: str, id: str) -> list[KeptRespons
 
 
 async def _reply(exchange: Exchange, status: int, body: bytes) -> None:
-    request_id = exchange.request_id.encode()
-    await exchange.reply(status, [(b"loom-request-id", request_id), (b"x-request-id", request_id)], body)
+    await exchange.reply(status, exchange.ids(), body)
