@@ -13,7 +13,7 @@ from loom_grpc.core.call import Call
 from loom_grpc.core.errors import LlmError
 from loom_grpc.core.native import Native
 from loom_grpc.frontends import openai_error
-from loom_grpc.frontends.body import HttpError, read_json, take_headers
+from loom_grpc.frontends.body import read_json, take_headers
 from loom_grpc.frontends.frontend import Asked
 from loom_grpc.frontends.openai_chat_request import ORIGIN, read_request
 from loom_grpc.frontends.openai_chat_state import DETAILS, EXTRA, details_of, extra_of
@@ -60,10 +60,11 @@ _DONE: Final = b"data: [DONE]\n\n"
 _PREFIX: Final = "chatcmpl-"
 
 
-class OpenAIChat:
+class OpenAIChat(openai_error.OpenAIApi):
     """The front end; `now` tells the seconds since 1970."""
 
     name = ORIGIN
+    renames = _RENAMES
 
     def __init__(self, now: Callable[[], float]) -> None:
         self._now = now
@@ -79,18 +80,6 @@ class OpenAIChat:
         """Returns what writes the answer to a call."""
         body = asked.native.body if asked.native is not None else {}
         return ChatWriter(body, call.request_id, self._now)
-
-    def failure(self, error: LlmError, request_id: str) -> tuple[int, bytes]:
-        """Returns the HTTP status and the body of a call that failed before anything was sent."""
-        return openai_error.failure(error, _RENAMES)
-
-    def refusal(self, error: HttpError, request_id: str) -> tuple[int, bytes]:
-        """Returns the HTTP status and the body for a request that is no call."""
-        return openai_error.refusal(error)
-
-    def headers(self, request_id: str) -> Mapping[str, str]:
-        """Returns nothing: `x-request-id` is sent anyhow."""
-        return {}
 
 
 class ChatWriter:

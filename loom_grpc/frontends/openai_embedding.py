@@ -10,7 +10,6 @@ from typing import Any, Final
 
 import orjson
 
-from loom_grpc.core.errors import LlmError
 from loom_grpc.frontends import openai_error
 from loom_grpc.frontends.body import Fields, HttpError, json_text, read_json
 from loom_grpc.frontends.float32 import shortest
@@ -28,10 +27,11 @@ _RENAMES: Final[openai_error.Renames] = ((re.compile(r"inputs"), "input"),)
 _TOKEN_BITS: Final = 32
 
 
-class OpenAIEmbedding:
+class OpenAIEmbedding(openai_error.OpenAIApi):
     """The front end."""
 
     name = "openai"
+    renames = _RENAMES
 
     def read(self, body: bytes, path: Mapping[str, str], headers: Mapping[str, str]) -> EmbedAsked:
         """Reads a request; raises `HttpError`."""
@@ -57,18 +57,6 @@ class OpenAIEmbedding:
         tokens = response.usage.input_tokens
         usage = {"prompt_tokens": tokens, "total_tokens": tokens}
         return orjson.dumps({"object": "list", "data": rows, "model": response.model, "usage": usage})
-
-    def failure(self, error: LlmError, request_id: str) -> tuple[int, bytes]:
-        """Returns the HTTP status and the body of a call that failed."""
-        return openai_error.failure(error, _RENAMES)
-
-    def refusal(self, error: HttpError, request_id: str) -> tuple[int, bytes]:
-        """Returns the HTTP status and the body for a request that is no call."""
-        return openai_error.refusal(error)
-
-    def headers(self, request_id: str) -> Mapping[str, str]:
-        """Returns nothing: `x-request-id` is sent anyhow."""
-        return {}
 
 
 def _base64(values: Sequence[float]) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Final, NamedTuple
 
 import orjson
@@ -58,6 +58,24 @@ _WORDS: Final[dict[ErrorReason.ValueType, _Words]] = {
 
 _UNREADABLE: Final = 422
 """The status of a field that is wrong, for which OpenAI says 400."""
+
+
+class OpenAIApi:
+    """What all of OpenAI's endpoints have in common; `renames` is for where they call fields by other names than the contract."""
+
+    renames: Renames = ()
+
+    def failure(self, error: LlmError, request_id: str) -> tuple[int, bytes]:
+        """Returns the HTTP status and the body of a call that failed before anything was sent."""
+        return failure(error, self.renames)
+
+    def refusal(self, error: HttpError, request_id: str) -> tuple[int, bytes]:
+        """Returns the HTTP status and the body for a request that is no call."""
+        return refusal(error)
+
+    def headers(self, request_id: str) -> Mapping[str, str]:
+        """Returns nothing: `x-request-id` is sent anyhow."""
+        return {}
 
 
 def failure(error: LlmError, renames: Renames = ()) -> tuple[int, bytes]:

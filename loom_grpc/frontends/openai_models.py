@@ -11,26 +11,11 @@ from typing import Any, Final
 
 import orjson
 
-from loom_grpc.core.errors import (
-    INVALID_REQUEST,
-    MODEL_NOT_FOUND,
-    PERMISSION_DENIED,
-    RATE_LIMITED,
-    UNAUTHENTICATED,
-    LlmError,
-)
-from loom_grpc.v1.error_pb2 import ErrorReason
+from loom_grpc.core.errors import MODEL_NOT_FOUND, LlmError
 from loom_grpc.v1.llm_service_pb2 import Model, ModelPrices
 
 _OWNER: Final = "loom-grpc"
 """Who owns the routes and aliases."""
-_TYPES: Final[dict[ErrorReason.ValueType, tuple[str, str | None]]] = {
-    INVALID_REQUEST: ("invalid_request_error", None),
-    MODEL_NOT_FOUND: ("invalid_request_error", "model_not_found"),
-    UNAUTHENTICATED: ("invalid_request_error", "invalid_api_key"),
-    PERMISSION_DENIED: ("invalid_request_error", None),
-    RATE_LIMITED: ("requests", "rate_limit_exceeded"),
-}
 
 
 def name_of(model: Model) -> str:
@@ -50,13 +35,6 @@ def write_model(models: Iterable[Model], name: str) -> bytes:
             return orjson.dumps(_model(model))
     message = f"The model {name[:200]!r} is not listed here; GET /v1/models has those that are."
     raise LlmError(MODEL_NOT_FOUND, message, field="model")
-
-
-def failure(error: LlmError) -> tuple[int, bytes]:
-    """Writes why a request failed: an HTTP status and a body."""
-    kind, code = _TYPES.get(error.reason, ("server_error", None))
-    body = {"message": error.message, "type": kind, "param": error.metadata.get("field"), "code": code}
-    return error.row.http, orjson.dumps({"error": body})
 
 
 def _model(model: Model) -> dict[str, Any]:

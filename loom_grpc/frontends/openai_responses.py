@@ -73,10 +73,11 @@ _NO_PREVIOUS: Final = re.compile(rb'"previous_response_id":\s*null')
 _TYPE: Final = b'{"type":"'
 
 
-class OpenAIResponses:
+class OpenAIResponses(openai_error.OpenAIApi):
     """The front end; `now` tells the seconds since 1970."""
 
     name = ORIGIN
+    renames = _RENAMES
 
     def __init__(self, now: Callable[[], float]) -> None:
         self._now = now
@@ -98,18 +99,6 @@ class OpenAIResponses:
     def count(self, counted: CountTokensResponse) -> bytes:
         """Writes a number of prompt tokens."""
         return orjson.dumps({"object": "response.input_tokens", "input_tokens": counted.input_tokens})
-
-    def failure(self, error: LlmError, request_id: str) -> tuple[int, bytes]:
-        """Returns the HTTP status and the body of a call that failed before anything was sent."""
-        return openai_error.failure(error, _RENAMES)
-
-    def refusal(self, error: HttpError, request_id: str) -> tuple[int, bytes]:
-        """Returns the HTTP status and the body for a request that is no call."""
-        return openai_error.refusal(error)
-
-    def headers(self, request_id: str) -> Mapping[str, str]:
-        """Returns nothing: `x-request-id` is sent anyhow."""
-        return {}
 
 
 def read_body(body: bytes) -> dict[str, Any]:

@@ -6,7 +6,8 @@ import orjson
 import pytest
 
 from loom_grpc.core.errors import INTERNAL, MODEL_NOT_FOUND, UNAUTHENTICATED, LlmError, server_draining
-from loom_grpc.frontends.openai_models import failure, write_list, write_model
+from loom_grpc.frontends.openai_error import failure
+from loom_grpc.frontends.openai_models import write_list, write_model
 from loom_grpc.v1.llm_service_pb2 import Model, ModelAbilities, ModelPrices
 
 BARE = Model(provider="openai", id="ft:gpt-4o/ours")
@@ -93,16 +94,16 @@ def test_a_model_that_is_not_listed_is_not_found(name: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("error", "status", "kind", "code"),
+    ("error", "status", "kind", "code", "param"),
     [
-        (server_draining(), 503, "server_error", None),
-        (LlmError(INTERNAL, "Oh."), 500, "server_error", None),
-        (LlmError(UNAUTHENTICATED, "Who?"), 401, "invalid_request_error", "invalid_api_key"),
-        (LlmError(MODEL_NOT_FOUND, "Which?"), 404, "invalid_request_error", "model_not_found"),
+        (server_draining(), 503, "server_error", "draining", None),
+        (LlmError(INTERNAL, "Oh."), 500, "server_error", "internal", None),
+        (LlmError(UNAUTHENTICATED, "Who?"), 401, "invalid_request_error", "invalid_api_key", None),
+        (LlmError(MODEL_NOT_FOUND, "Which?"), 404, "invalid_request_error", "model_not_found", "model"),
     ],
 )
-def test_errors_are_openais(error: LlmError, status: int, kind: str, code: str | None) -> None:
+def test_errors_are_openais(error: LlmError, status: int, kind: str, code: str, param: str | None) -> None:
     told, body = failure(error)
 
     assert told == status
-    assert orjson.loads(body) == {"error": {"message": error.message, "type": kind, "param": None, "code": code}}
+    assert orjson.loads(body) == {"error": {"message": error.message, "type": kind, "param": param, "code": code}}

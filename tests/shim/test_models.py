@@ -88,7 +88,7 @@ async def test_a_failure_is_told_in_openais_words() -> None:
 
     assert (answer.status, answer.headers["retry-after"]) == (503, "2")
     assert answer.json == {
-        "error": {"message": "Nobody is there.", "type": "server_error", "param": None, "code": None}
+        "error": {"message": "Nobody is there.", "type": "server_error", "param": None, "code": "provider_unavailable"}
     }
 
 
