@@ -84,9 +84,8 @@ class Terminal:
 
     async def waits(self) -> None:
         """Waits until the process sleeps, for a Ctrl-C between its prompt and its `select` is heard a key later."""
-        state = Path(f"/proc/{self._process.pid}/stat")
         async with asyncio.timeout(WAIT_S):
-            while state.read_text().rpartition(")")[2].split()[0] != "S":
+            while not _sleeps(self._process.pid):  # noqa: ASYNC110 - the kernel tells nobody
                 await asyncio.sleep(0.001)
 
     async def ends(self) -> int:
@@ -107,6 +106,10 @@ class Terminal:
             asyncio.get_running_loop().remove_reader(self._screen)
         self.seen += data.decode().replace("\r\n", "\n")
         self._more.set()
+
+
+def _sleeps(pid: int) -> bool:
+    return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "S"
 
 
 @asynccontextmanager
