@@ -10,8 +10,10 @@ from hypothesis import settings
 
 from tests.program import Server, served
 
-# How long an example takes says more of the machine than of the code.
-settings.register_profile("tests", deadline=None)
+# How long an example takes says more of the machine than of the code; and a change is judged by the same examples everywhere, while
+# `pytest --hypothesis-profile=search` looks for others.
+settings.register_profile("search", deadline=None)
+settings.register_profile("tests", deadline=None, derandomize=True)
 settings.load_profile("tests")
 
 # Every test has an event loop of its own. Without a hold on it, gRPC would stop its polling thread whenever the last server and channel

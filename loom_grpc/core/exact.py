@@ -9,8 +9,12 @@ from typing import Any, Final
 import orjson
 
 _DIGITS_TO_ZERO: Final = bytes.maketrans(b"123456789", b"000000000")
-_LONG: Final = b"0" * 20
-"""So many digits in a row may be a number that does not fit into 64 bits, which orjson would round."""
+_LONG: Final = b"0" * 19
+"""So many digits in a row may be a number that does not fit into 64 bits with a sign, which orjson would round."""
+_WHOLE: Final = range(-(2**63), 2**64)
+"""The whole numbers that orjson reads and writes."""
+_DECIMAL: Final = 20
+"""A decimal of so many characters may have more digits than a float."""
 
 
 class _Number:
@@ -23,7 +27,7 @@ class _Number:
 
 
 def loads(data: bytes) -> Any:
-    """Reads JSON; numbers of 20 digits or more stay as they are written, for `dumps`, and are no numbers to anyone else.
+    """Reads JSON; numbers that do not fit into 64 bits stay as they are written, for `dumps`, and are no numbers to anyone else.
 
     Looking for them takes less time than reading the JSON does. Raises ValueError.
     """
@@ -42,11 +46,14 @@ def dumps(value: object) -> str:
 
 
 def _integer(text: str) -> object:
-    return int(text) if len(text) < len(_LONG) else _Number(text)
+    if len(text) > _DECIMAL:
+        return _Number(text)
+    value = int(text)
+    return value if value in _WHOLE else _Number(text)
 
 
 def _decimal(text: str) -> object:
-    return float(text) if len(text) < len(_LONG) else _Number(text)
+    return float(text) if len(text) < _DECIMAL else _Number(text)
 
 
 def _verbatim(value: object) -> orjson.Fragment:

@@ -6,7 +6,7 @@ import json
 
 import orjson
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from loom_grpc.core.exact import dumps, loads
@@ -70,6 +70,7 @@ DECIMALS = st.tuples(st.integers(-(10**6), 10**6), st.integers(10**19, 10**30)).
 )
 
 
+@example("-9223372036854775809,-9223372036854775808,9223372036854775807,18446744073709551615,18446744073709551616")
 @given(st.lists(INTEGERS | DECIMALS, max_size=8).map(",".join))
 def test_no_long_number_loses_a_digit(numbers: str) -> None:
     assert dumps(loads(f"[{numbers}]".encode())) == f"[{numbers}]"
