@@ -38,8 +38,8 @@ class LlmockServer:
     async def findings(self) -> list[dict[str, Any]]:
         """Returns what LLMock blames its client for, errors and warnings; a strict verdict is that there is nothing.
 
-        LLMock takes for the same call only what comes after it has noticed that the stream before was left, and callers are faster than that
-        now and then. What it then says of a malformed stream, that it was read on, counts only where its own notes of the request say so too.
+        LLMock takes for the same call only what comes after it has noticed that the stream before was left, and callers are faster than
+        that now and then. What it then says of a malformed stream, that it was read on, counts only where its own notes say so too.
         """
         async with self._admin.get("/_llmock/verdict") as response:
             findings: list[dict[str, Any]] = (await response.json())["findings"]
