@@ -1,5 +1,16 @@
 """The configuration: one tree of typed sections, filled from a file, then the environment, then flags."""
 
+from loom_grpc.config.access import (
+    AccessConfig,
+    BudgetConfig,
+    CertificateConfig,
+    JwtConfig,
+    LimitConfig,
+    LimitsConfig,
+    SpendingConfig,
+    ThrottleConfig,
+)
+from loom_grpc.config.audit import AuditConfig, BusConfig
 from loom_grpc.config.change import FIXED, changed_keys, refuse_fixed
 from loom_grpc.config.error import ConfigError
 from loom_grpc.config.reference import effective, reference_markdown
@@ -41,10 +52,15 @@ __all__ = [
     "FIXED",
     "FLAGS",
     "REDACTED",
+    "AccessConfig",
     "AccountConfig",
     "AdminConfig",
+    "AuditConfig",
     "BreakerConfig",
+    "BudgetConfig",
+    "BusConfig",
     "CacheConfig",
+    "CertificateConfig",
     "CompatConfig",
     "Config",
     "ConfigError",
@@ -54,6 +70,9 @@ __all__ = [
     "GrpcConfig",
     "HoldBackConfig",
     "HttpConfig",
+    "JwtConfig",
+    "LimitConfig",
+    "LimitsConfig",
     "Loaded",
     "LogConfig",
     "ModelConfig",
@@ -66,7 +85,9 @@ __all__ = [
     "RewriteConfig",
     "RouteConfig",
     "RouteTargetConfig",
+    "SpendingConfig",
     "TelemetryConfig",
+    "ThrottleConfig",
     "TimeoutsConfig",
     "TlsConfig",
     "VaultConfig",

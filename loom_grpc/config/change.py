@@ -9,8 +9,14 @@ from loom_grpc.config.error import ConfigError
 from loom_grpc.config.schema import Config
 from loom_grpc.config.tree import leaves, where
 
-FIXED: Final = ("grpc", "http", "workers", "credentials", "database", "vault", "telemetry", "compat", "responses")
+FIXED: Final = (
+    *("grpc", "http", "workers", "credentials", "database", "vault", "telemetry", "compat", "responses"),
+    *("access", "audit"),
+)
 """The sections that only a start reads; every other one may change while the server runs."""
+
+FIXED_KEYS: Final = ("limits.redis_url", "spending.without_redis")
+"""The keys of other sections that only a start reads: what was counted elsewhere would be forgotten."""
 
 ROUTING: Final = ("default_provider", "aliases", "routes", "default_route", "rewrites", "chains", "models")
 """The sections that say, beside `providers`, who answers a call."""
@@ -30,7 +36,7 @@ def refuse_fixed(keys: Iterable[str], origins: Mapping[str, str] | None = None) 
     """Raises `ConfigError` where a key is among those that cannot change; `origins` says who set a key."""
     problems = []
     for key in keys:
-        if key.partition(".")[0] in FIXED:
+        if key.partition(".")[0] in FIXED or key in FIXED_KEYS:
             origin = (origins or {}).get(key, "")
             place = f" ({origin})" if origin else ""
             problems.append(f"{key}: cannot change while the server runs; restart it to change this key{place}")

@@ -4,12 +4,17 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection, Iterator, Mapping
+from decimal import Decimal
 from typing import Final
+
+from pydantic import SecretStr
 
 from loom_grpc.config.error import meant, nearest
 from loom_grpc.config.schema import AccountConfig, Config, OAuthConfig, ProviderConfig, oauth_of, unset_oauth
 from loom_grpc.config.tree import KeyPath, dotted, references, where
 from loom_grpc.config.value import split_reference
+from loom_grpc.config.weak_key import weakness
+from loom_grpc.core.quota import SHARED_MOST
 
 Finding = tuple[KeyPath, str]
 """Where something is wrong, and what."""
@@ -24,7 +29,6 @@ _LOGINS: Final = {"token": ("token",), "approle": ("role_id",), "kubernetes": ("
 """What each way to log in at Vault needs."""
 _BEFORE_VAULT: Final = (("vault",), ("database", "url"), ("telemetry", "otlp_headers"))
 """What is needed before Vault can be asked, or without it."""
-_SHORTEST_ADMIN_KEY: Final = 16
 
 
 def problems_of(config: Config, environ: Mapping[str, str], registry: Collection[str]) -> Iterator[Finding]:
@@ -38,20 +42,17 @@ def problems_of(config: Config, environ: Mapping[str, str], registry: Collection
     for name, provider in config.providers.items():
         if provider.enabled:
             yield from _provider_problems(("providers", name), provider)
+    yield from _admin_problems(config, environ)
     yield from _database_problems(config, environ)
-    yield from _cache_problems(config, environ)
+    yield from _redis_problems(("cache", "redis_url"), config.cache.redis_url, environ)
+    yield from _redis_problems(("limits", "redis_url"), config.limits.redis_url, environ)
+    yield from _budget_problems(config)
     yield from _vault_problems(config)
     yield from _unset_variables(config, environ)
 
 
-def warnings_of(config: Config, environ: Mapping[str, str]) -> Iterator[Finding]:
+def warnings_of(config: Config) -> Iterator[Finding]:
     """Yields what can be used and is probably not meant so."""
-    admin_key = _text_of(config.admin.api_key.get_secret_value(), environ) if config.admin.api_key is not None else ""
-    if 0 < len(admin_key) < _SHORTEST_ADMIN_KEY:
-        yield (
-            ("admin", "api_key"),
-            f"has fewer than {_SHORTEST_ADMIN_KEY} characters and may be guessed; use a longer one",
-        )
     for name, route in config.routes.items():
         if route.sticky and route.policy != "weighted":
             yield ("routes", name, "sticky"), f"does nothing while policy is {route.policy}; it is for weighted"
@@ -226,6 +227,14 @@ def _oauth_problems(at: KeyPath, oauth: OAuthConfig, common: KeyPath) -> Iterato
         yield (*at, "client_secret"), f"{place}, because client_auth is {oauth.client_auth}"
 
 
+def _admin_problems(config: Config, environ: Mapping[str, str]) -> Iterator[Finding]:
+    if config.admin.api_key is None:
+        return
+    text = _text_of(config.admin.api_key.get_secret_value(), environ)
+    if text and (why := weakness(text)):
+        yield ("admin", "api_key"), why
+
+
 def _database_problems(config: Config, environ: Mapping[str, str]) -> Iterator[Finding]:
     if config.database.url is None:
         return
@@ -236,12 +245,27 @@ def _database_problems(config: Config, environ: Mapping[str, str]) -> Iterator[F
         yield ("database", "url"), _NO_ENCRYPTION_KEY
 
 
-def _cache_problems(config: Config, environ: Mapping[str, str]) -> Iterator[Finding]:
-    if config.cache.redis_url is None:
-        return
-    url = _text_of(config.cache.redis_url.get_secret_value(), environ)
+def _redis_problems(at: KeyPath, reference: SecretStr | None, environ: Mapping[str, str]) -> Iterator[Finding]:
+    url = _text_of(reference.get_secret_value(), environ) if reference is not None else ""
     if url and not url.startswith(_REDIS):
-        yield ("cache", "redis_url"), f"must begin with one of {', '.join(_REDIS)}"
+        yield at, f"must begin with one of {', '.join(_REDIS)}"
+
+
+def _budget_problems(config: Config) -> Iterator[Finding]:
+    """Finds budgets that would not hold."""
+    budgets = config.spending.budgets
+    if budgets and not config.access.is_on:
+        yield (
+            ("spending", "budgets"),
+            "count for nobody while callers need not show who they are; set access.enabled, access.jwt or access.certificates",
+        )
+    most = Decimal(SHARED_MOST) / 10**9
+    for number, budget in enumerate(budgets if config.limits.redis_url is not None else ()):
+        if budget.usd > most:
+            yield (
+                ("spending", "budgets", str(number), "usd"),
+                f"must be at most {most}, which is what Redis (limits.redis_url) counts exactly",
+            )
 
 
 def _vault_problems(config: Config) -> Iterator[Finding]:

@@ -103,14 +103,14 @@ _TYPES: Final[dict[Any, str]] = {
 
 
 def _type(kind: Any, field: FieldInfo) -> str:
-    if get_origin(kind) is Literal:
-        return ", ".join(f"`{choice}`" for choice in get_args(kind))
     if get_origin(kind) in {list, tuple}:
         return f"list of {_plain(get_args(kind)[0])}"
     return _plain(kind) + _range(field)
 
 
 def _plain(kind: Any) -> str:
+    if get_origin(kind) is Literal:
+        return ", ".join(f"`{choice}`" for choice in get_args(kind))
     while get_args(kind) and kind not in _TYPES:  # Annotated[X, ...] or X | None
         kind = get_args(kind)[0]
     return _TYPES[kind]

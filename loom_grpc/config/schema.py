@@ -6,9 +6,12 @@ import ipaddress
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, JsonValue, model_validator
+from pydantic import Field, JsonValue, model_validator
 
+from loom_grpc.config.access import AccessConfig, LimitsConfig, SpendingConfig
+from loom_grpc.config.audit import AuditConfig
 from loom_grpc.config.error import ConfigError
+from loom_grpc.config.section import Section
 from loom_grpc.config.value import (
     AccountId,
     Address,
@@ -34,12 +37,6 @@ from loom_grpc.config.value import (
 
 Headers = dict[HeaderName, HeaderValue]
 """Headers to send, each of which may be a secret reference."""
-
-
-class Section(BaseModel):
-    """A group of keys; unknown keys are refused, and values do not change once read."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, hide_input_in_errors=True)
 
 
 class TlsConfig(Section):
@@ -353,6 +350,17 @@ class PricesConfig(Section):
     output: Price = Field(description="Generated tokens.")
     cache_read: Price | None = Field(default=None, description="Prompt tokens read from the provider's cache.")
     cache_write: Price | None = Field(default=None, description="Prompt tokens written to the provider's cache.")
+    cache_write_1h: Price | None = Field(
+        default=None, description="Prompt tokens written to the provider's cache for an hour; none: as `cache_write`."
+    )
+    reasoning: Price | None = Field(default=None, description="Generated tokens of reasoning; none: as `output`.")
+    input_audio: Price | None = Field(default=None, description="Prompt tokens of audio; none: as `input`.")
+    cache_read_audio: Price | None = Field(
+        default=None, description="Prompt tokens of audio read from the cache; none: as `cache_read`."
+    )
+    output_audio: Price | None = Field(default=None, description="Generated tokens of audio; none: as `output`.")
+    input_image: Price | None = Field(default=None, description="Prompt tokens of images; none: as `input`.")
+    output_image: Price | None = Field(default=None, description="Generated tokens of images; none: as `output`.")
 
 
 class ModelConfig(Section):
@@ -439,7 +447,8 @@ class DatabaseConfig(Section):
 
     url: SecretRef | None = Field(
         default=None,
-        description="Such as `postgresql://user:password@host/name` or `sqlite:////var/lib/loom-grpc/loom.db`; none by default.",
+        description="Such as `postgresql://user:password@host/name` or `sqlite:////var/lib/loom-grpc/loom.db`. Without it keys and records "
+        "are kept in `loom-grpc/loom.db` in `$XDG_STATE_HOME` or `~/.local/state`, and accounts in a file.",
     )
 
 
@@ -463,10 +472,12 @@ class VaultConfig(Section):
 
 
 class AdminConfig(Section):
-    """Who may administer the server."""
+    """The key with which everything begins."""
 
     api_key: SecretRef | None = Field(
-        default=None, description="The key that AdminService wants; without it AdminService refuses every call."
+        default=None,
+        description="Lets whoever shows it administer the server; at least 16 characters that are not easily guessed. "
+        "Without it only keys and tokens whose role is admin do.",
     )
 
 
@@ -541,7 +552,11 @@ class Config(Section):
     vault: VaultConfig = Field(
         default_factory=VaultConfig, description="HashiCorp Vault, for secrets written as `vault:mount/path#field`."
     )
-    admin: AdminConfig = Field(default_factory=AdminConfig, description="Who may administer the server.")
+    admin: AdminConfig = Field(default_factory=AdminConfig, description="The key with which everything begins.")
+    access: AccessConfig = Field(default_factory=AccessConfig, description="Who may call.")
+    limits: LimitsConfig = Field(default_factory=LimitsConfig, description="How much may be called.")
+    spending: SpendingConfig = Field(default_factory=SpendingConfig, description="What may be spent.")
+    audit: AuditConfig = Field(default_factory=AuditConfig, description="The records of calls.")
     aliases: dict[Text, Text] = Field(default_factory=dict, description="The `provider/model` that a name stands for.")
     routes: dict[Text, RouteConfig] = Field(
         default_factory=dict,
@@ -576,16 +591,16 @@ class Config(Section):
 def check_exposure(config: Config) -> None:
     """Refuses addresses that other machines reach while nothing controls who calls; raises `ConfigError`.
 
-    Mutual TLS counts as control.
+    Keys, tokens and mutual TLS count as control.
     """
     listening: list[tuple[str, GrpcConfig | HttpConfig]] = [("grpc", config.grpc)]
     if config.http.enabled:
         listening.append(("http", config.http))
     problems = [
         f"{name}.address: {edge.address} can be reached from other machines and nothing controls who calls; "
-        f"listen on 127.0.0.1, or set {name}.tls with client_ca_file (mutual TLS)"
+        f"listen on 127.0.0.1, set access.enabled, or set {name}.tls with client_ca_file (mutual TLS)"
         for name, edge in listening
-        if not _is_loopback(edge.address) and not (edge.tls and edge.tls.client_ca_file)
+        if not (config.access.is_on or _is_loopback(edge.address) or (edge.tls and edge.tls.client_ca_file))
     ]
     if problems:
         raise ConfigError(*problems)

@@ -139,7 +139,7 @@ def load(
     if config is not None:
         config = draft.with_a_provider(config)
         draft.problems += [draft.line(path, text) for path, text in problems_of(config, environ, registry)]
-        draft.warnings += [draft.line(path, text) for path, text in warnings_of(config, environ)]
+        draft.warnings += [draft.line(path, text) for path, text in warnings_of(config)]
     if config is None or draft.problems:
         raise ConfigError(*dict.fromkeys(draft.problems))
     return Loaded(config, {dotted(path): draft.origin(path) for path, _ in leaves(config)}, tuple(draft.warnings))

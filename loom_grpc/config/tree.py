@@ -8,7 +8,8 @@ from typing import Any, Final, get_args, get_origin
 
 from pydantic import SecretStr
 
-from loom_grpc.config.schema import Config, Headers, Section
+from loom_grpc.config.schema import Config, Headers
+from loom_grpc.config.section import Section
 from loom_grpc.config.value import HeaderName
 
 KeyPath = tuple[str, ...]

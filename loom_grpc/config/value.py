@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ipaddress
 import re
 from decimal import Decimal
 from typing import Annotated, Final, Literal
@@ -90,6 +91,13 @@ def _origin(value: str) -> str:
     return value
 
 
+def _network(value: str) -> str:
+    try:
+        return str(ipaddress.ip_network(value))
+    except ValueError:
+        raise ValueError("must be a network such as 10.0.0.0/8 or 2001:db8::/32, with no bits set behind it") from None
+
+
 def _url(value: str) -> str:
     return _endpoint(value).rstrip("/")
 
@@ -145,6 +153,12 @@ HeaderValue = Annotated[str, AfterValidator(_header_value)]
 SecretRef = Annotated[SecretStr, AfterValidator(_secret)]
 Number = BeforeValidator(_number)
 """Keeps `true` from being a number; goes in front of every numeric type."""
+Network = Annotated[str, AfterValidator(_network)]
+"""Such as `10.0.0.0/8`; a single address is a network of one."""
+Amount = Annotated[int, Number, Field(ge=0, le=10**15)]
+"""How much may be called; 0 allows nothing."""
+Dollars = Annotated[Decimal, Number, Field(ge=0, le=1_000_000_000)]
+"""Exact."""
 Status = Annotated[int, Number, Field(ge=400, le=599)]
 Count = Annotated[int, Number, Field(ge=1, le=100_000)]
 # gRPC keeps sizes and milliseconds in 32 bits with a sign, hence the upper ends.

@@ -6,8 +6,9 @@ from typing import Final, Protocol
 
 from loom_grpc.core.call import Call, Handler, Send
 from loom_grpc.core.errors import INVALID_REQUEST, LlmError
-from loom_grpc.core.fingerprint import fingerprint
+from loom_grpc.core.fingerprint import fingerprint, tenant_of
 from loom_grpc.core.flight import Flight
+from loom_grpc.core.principal import EVERYTHING
 from loom_grpc.core.replay import Kept, again, pack, unpack
 from loom_grpc.v1.llm_service_pb2 import (
     STOP_REASON_LENGTH,
@@ -51,7 +52,8 @@ class Cache:
     It has a part in calls of temperature 0 and those with the metadata `loom-cache: yes`; never in those with `no`; and for `refresh` the
     provider is asked and its answer replaces what is kept. Answers last `ttl_s` seconds and have `max_entry_bytes` at most. `share` lets
     equal requests share one call. The answer to a request in the words of another API is kept with all of its events, since those may have
-    the provider's own words. What is kept under one `space` and one tenant is never seen under another.
+    the provider's own words. What is kept under one `space` and one tenant is never seen under another, nor by keys of the tenant that may
+    ask less or more than the one for which it was kept.
     """
 
     def __init__(
@@ -71,7 +73,7 @@ class Cache:
         if wish == _NO:
             await self._handler(call, send)
             return
-        key = fingerprint(self._space, call.tenant, call.request, call.native)
+        key = fingerprint(self._space, _whose(call), call.request, call.native)
         if wish == _REFRESH:
             await self._ask(key, call, send)
         elif (kept := await self._find(key, call)) is not None:
@@ -174,6 +176,15 @@ def _wish(call: Call) -> str:
     if wish not in _WISHES:
         raise LlmError(INVALID_REQUEST, f"{HEADER}: must be one of {', '.join(_WISHES)}.", field=HEADER)
     return wish
+
+
+def _whose(call: Call) -> str:
+    """Returns who may see an answer: a tenant, and of its keys those that may ask the same."""
+    allowed = call.principal.allowed
+    if allowed == EVERYTHING:
+        return call.tenant
+    rows = (("provider", allowed.providers), ("model", allowed.models), ("route", allowed.routes))
+    return tenant_of([("tenant", call.tenant), *((kind, name) for kind, names in rows for name in names)])
 
 
 async def _repeat(kept: Kept, call: Call, send: Send) -> None:

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
+from loom_grpc.core.bill import Bill
 from loom_grpc.core.budget import RetryBudget
 from loom_grpc.core.native import Native
+from loom_grpc.core.principal import ANYBODY, Principal
+from loom_grpc.core.quota import Standing
 from loom_grpc.core.raw import Raw
+from loom_grpc.v1.audit_pb2 import OPERATION_UNSPECIFIED, Operation
 from loom_grpc.v1.llm_service_pb2 import EmbedRequest, EmbedResponse, LlmEvent, LlmRequest, LlmResponse
 
 Send = Callable[[LlmEvent], Awaitable[object]]
@@ -46,6 +50,28 @@ class Call:
     model: str = ""
     tenant: str = ""
     """On whose behalf the call is made, for what callers must not share; empty for whoever showed nothing."""
+    principal: Principal = ANYBODY
+    """Who calls."""
+    address: str = ""
+    """The address that the call came from, behind trusted proxies; empty where it is not known."""
+    api: str = ""
+    """The API by which the call came: `grpc`, or the path of an HTTP endpoint as the method table has it."""
+    operation: Operation.ValueType = OPERATION_UNSPECIFIED
+    """What is asked for; the gateway sets it, unless whoever made the call has."""
+    route: str = ""
+    """The name of the route that answers; empty without one."""
+    bill: Bill = field(default_factory=Bill)
+    """What it has used; copies of the call share it."""
+    guessed_tokens: int = -1
+    """How many tokens it was guessed to use, of prompt and answer; -1 before anybody guessed."""
+    standings: Sequence[Standing] = ()
+    """How the limits stood that the call was counted for, for the caller to be told."""
+    began_s: float = 0.0
+    """When the call came, in seconds since 1970; 0 for one that was not admitted."""
+    began: float = 0.0
+    """The same on the clock that durations are measured with."""
+    is_recorded: bool = False
+    """Whether its record is made, of which there is one."""
     account: str = ""
     """The id of the account that is or was asked last; empty for a provider's plain key."""
     attempt: int = 0
@@ -70,6 +96,8 @@ class Call:
     """What the response cache did: `hit`, `miss` or `shared`; empty when it had no part in the call."""
     budget: RetryBudget | None = None
     """What the route has left for retries; None is no limit."""
+    before_attempt: Callable[[], Awaitable[None]] | None = None
+    """What has to be done before each attempt; it may raise `LlmError`, and then nobody is asked."""
     upstream_s: float = 0.0
     """Seconds spent waiting for providers, the pauses between attempts included."""
     first_content_s: float | None = None

@@ -12,7 +12,7 @@ from loom_grpc.core import exact
 from loom_grpc.core.errors import PROVIDER_BAD_RESPONSE, LlmError
 from loom_grpc.core.events import Answer
 from loom_grpc.core.sse import BodyFramer, Frame, JsonFramer, SseFramer
-from loom_grpc.v1.llm_service_pb2 import LlmEvent
+from loom_grpc.v1.llm_service_pb2 import LlmEvent, LlmResponse
 
 _SHAPE_ERRORS: Final = (AttributeError, IndexError, KeyError, TypeError, ValueError)
 """What reading JSON of an unexpected shape raises."""
@@ -71,6 +71,15 @@ class Decoder(ABC):
     def end(self, cause: LlmError | None = None) -> list[LlmEvent]:
         """Takes the end of the bytes, with the reason when they broke off, and gives the verdict."""
         return self._guard(self._end, cause)
+
+    def fragment(self) -> LlmResponse | None:
+        """Returns what there is of an answer that was not completed."""
+        if self.failure is not None and self.failure.partial is not None:
+            return self.failure.partial
+        try:
+            return self.answer.partial()
+        except _SHAPE_ERRORS:
+            return None
 
     def _feed(self, chunk: bytes) -> None:
         self._fed = self._fed or bool(chunk)

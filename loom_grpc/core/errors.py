@@ -6,6 +6,7 @@ from typing import Final, NamedTuple
 
 from google.rpc import code_pb2
 
+from loom_grpc.core.quota import Standing
 from loom_grpc.v1 import error_pb2 as _pb
 from loom_grpc.v1.error_pb2 import ErrorReason
 from loom_grpc.v1.llm_service_pb2 import LlmResponse
@@ -36,7 +37,12 @@ ACCOUNT_EXISTS: Final = _pb.ERROR_REASON_ACCOUNT_EXISTS
 LOGIN_STATE_INVALID: Final = _pb.ERROR_REASON_LOGIN_STATE_INVALID
 LOGIN_EXCHANGE_FAILED: Final = _pb.ERROR_REASON_LOGIN_EXCHANGE_FAILED
 STORAGE_UNAVAILABLE: Final = _pb.ERROR_REASON_STORAGE_UNAVAILABLE
+NOT_FOUND: Final = _pb.ERROR_REASON_NOT_FOUND
+CONFLICT: Final = _pb.ERROR_REASON_CONFLICT
 INTERNAL: Final = _pb.ERROR_REASON_INTERNAL
+
+_STORE_BACK_S: Final = 5.0
+"""When to ask a store again, which is seldom back at once."""
 
 
 class Row(NamedTuple):
@@ -76,6 +82,8 @@ TABLE: Final[dict[ErrorReason.ValueType, Row]] = {
     LOGIN_STATE_INVALID: Row(code_pb2.INVALID_ARGUMENT, 400),
     LOGIN_EXCHANGE_FAILED: Row(code_pb2.FAILED_PRECONDITION, 400),
     STORAGE_UNAVAILABLE: Row(code_pb2.UNAVAILABLE, 503),
+    NOT_FOUND: Row(code_pb2.NOT_FOUND, 404),
+    CONFLICT: Row(code_pb2.ALREADY_EXISTS, 409),
     INTERNAL: Row(code_pb2.INTERNAL, 500),
 }
 
@@ -84,7 +92,8 @@ class LlmError(Exception):
     """A failed call: the reason, words for people, and what is known beside them.
 
     `retry_after` is in seconds. `metadata` goes to the caller, so nothing secret and no upstream body belongs there. `partial` is what
-    arrived before the failure; `detail` is for the log alone. `by_words` says that only words of a message tell the reason.
+    arrived before the failure; `detail` is for the log alone. `by_words` says that only words of a message tell the reason. `standing` is
+    how the limit stands that was reached.
     """
 
     def __init__(
@@ -96,6 +105,7 @@ class LlmError(Exception):
         partial: LlmResponse | None = None,
         detail: str = "",
         by_words: bool = False,
+        standing: Standing | None = None,
         **metadata: str,
     ) -> None:
         super().__init__(message)
@@ -105,6 +115,7 @@ class LlmError(Exception):
         self.partial = partial
         self.detail = detail
         self.by_words = by_words
+        self.standing = standing
         self.metadata = metadata
 
     def __repr__(self) -> str:
@@ -124,6 +135,11 @@ class LlmError(Exception):
 def server_draining() -> LlmError:
     """Makes the error of a server that is about to stop."""
     return LlmError(DRAINING, "The server is shutting down; call again, another one will answer.", retry_after=1)
+
+
+def storage_unavailable(message: str, *, retry_after: float = _STORE_BACK_S, detail: str = "") -> LlmError:
+    """Makes the error of a store that cannot be had for now."""
+    return LlmError(STORAGE_UNAVAILABLE, message, retry_after=retry_after, detail=detail)
 
 
 def server_failed() -> LlmError:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Final
 
-from loom_grpc.core.request import parts_of
 from loom_grpc.v1.llm_service_pb2 import EmbedInput, LlmRequest
 from loom_grpc.v1.message_pb2 import Message, Part
 
@@ -27,10 +26,15 @@ def estimate_inputs(inputs: Iterable[EmbedInput]) -> int:
     return sum(len(input_.tokens.ids) or _tokens(input_.text) for input_ in inputs)
 
 
+def estimate_text(message: Message) -> int:
+    """Guesses the tokens of what a model generated: text, reasoning and calls."""
+    # A message whose parts say more than its content has its text in both.
+    content = sum(_part_tokens(part) for part in message.parts) if message.parts else _tokens(message.content)
+    return content + sum(_tokens(call.tool_name + call.arguments_json) for call in message.tool_calls)
+
+
 def _message_tokens(message: Message) -> int:
-    content = sum(_part_tokens(part) for part in parts_of(message))
-    calls = sum(_tokens(call.tool_name + call.arguments_json) for call in message.tool_calls)
-    return _TOKENS_PER_MESSAGE + content + calls
+    return _TOKENS_PER_MESSAGE + estimate_text(message)
 
 
 def _part_tokens(part: Part) -> int:

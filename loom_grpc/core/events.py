@@ -8,6 +8,7 @@ from typing import Any, Final
 
 from loom_grpc.core.call import Call
 from loom_grpc.core.errors import PROVIDER_BAD_RESPONSE, LlmError
+from loom_grpc.core.reported import reported_cost
 from loom_grpc.v1.llm_service_pb2 import (
     STOP_REASON_REFUSAL,
     STOP_REASON_STOP,
@@ -269,6 +270,9 @@ class Answer:
             response.tool_calls.extend(response.message.tool_calls)
         if self.usage is not None:
             response.usage.CopyFrom(self._read_usage(self.usage))
+            if (nanos := reported_cost(self.usage)) is not None:
+                response.reported_cost.nanos = nanos
+                response.reported_cost.currency_code = "USD"
         response.finish_reason = finish_reason
         response.stop_reason = stop_reason
         response.id = self.id

@@ -45,6 +45,18 @@ def dumps(value: object) -> str:
     return orjson.dumps(value, default=_verbatim).decode()
 
 
+def decimal(value: object) -> Decimal | None:
+    """Returns a number that was read from JSON as it was written; None for what is none.
+
+    A float says what was written as long as that had no more than 15 digits: it reads back as the shortest of all that it can be.
+    """
+    if isinstance(value, _Number):
+        return Decimal(value.text)
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return None
+    return Decimal(repr(value))
+
+
 def _integer(text: str) -> object:
     if len(text) > _DECIMAL:
         return _Number(text)

@@ -12,12 +12,12 @@ from loom_grpc.core.call import Call, Handler, Send
 from loom_grpc.core.errors import LlmError
 from loom_grpc.v1.llm_service_pb2 import LlmEvent
 
-_OF_BOTH: Final = {"attempt", "refusals", "upstream_s", "held"}
+_OF_BOTH: Final = {"attempt", "refusals", "upstream_s", "held", "bill", "is_recorded"}
 """What a call says of both who are asked, or of what its caller has seen; all the rest is the winner's."""
 _OF_ONE: Final = [field.name for field in fields(Call) if field.name not in _OF_BOTH]
 _LEAVING_S: Final = 0.02
-"""How long the second one's first event waits for the first one to let go of the call; that takes a turn of the event loop, and more only
-for a handler that is slow to clean up."""
+"""How long the winner's first event waits for the other one to let go of the call, and to say what it used; that takes a turn of the event
+loop, and more only for a handler that is slow to clean up."""
 
 
 async def hedge(
@@ -135,18 +135,18 @@ class _Race:
 
     def _send_of_first(self, event: LlmEvent) -> Awaitable[object]:
         """Sends an event. Not a coroutine, so that an event costs no frame more."""
-        if self._winner is not self._call:
-            self._first_speaks()
-        return self._send(event)
+        return self._send(event) if self._winner is self._call else self._first_speaks(event)
 
-    def _first_speaks(self) -> None:
+    async def _first_speaks(self, event: LlmEvent) -> None:
         if self._winner is not None:
             raise asyncio.CancelledError  # it did not heed the first one
         self._winner = self._call
         self._timer.cancel()
         if self._task_beside is not None:
             self._task_beside.cancel()
+            await asyncio.wait((self._task_beside,), timeout=_LEAVING_S)
             self._count()
+        await self._send(event)
 
     def _send_of_second(self, event: LlmEvent) -> Awaitable[object]:
         return self._send(event) if self._winner is self._beside else self._second_speaks(event)

@@ -15,12 +15,19 @@ _SURELY: Final = 0.6
 
 
 class Prices(NamedTuple):
-    """What a model costs: dollars for a million tokens; None is unknown."""
+    """What a model costs: dollars for a million tokens; None has no price of its own (`core.tariff.each`)."""
 
     input: Decimal
     output: Decimal
     cache_read: Decimal | None = None
     cache_write: Decimal | None = None
+    cache_write_1h: Decimal | None = None
+    reasoning: Decimal | None = None
+    input_audio: Decimal | None = None
+    cache_read_audio: Decimal | None = None
+    output_audio: Decimal | None = None
+    input_image: Decimal | None = None
+    output_image: Decimal | None = None
 
     @property
     def blended(self) -> Decimal:

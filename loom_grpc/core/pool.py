@@ -137,6 +137,8 @@ class Pool:
     async def _ask_one(
         self, call: Call, account: Account, question: Callable[[Account], Awaitable[T]], *, lenient: bool
     ) -> T:
+        if call.before_attempt is not None:
+            await call.before_attempt()
         health = account.health
         call.attempt += 1
         call.account = "" if account.implicit else account.ref.id

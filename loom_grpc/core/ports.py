@@ -6,8 +6,19 @@ from collections.abc import AsyncGenerator
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
+from google.protobuf.message import Message
+
 from loom_grpc.core.call import Call, Send
-from loom_grpc.v1.admin_service_pb2 import Account, PoolHealth, StartLoginResponse, WatchHealthResponse
+from loom_grpc.core.errors import LlmError
+from loom_grpc.core.principal import Principal, Shown
+from loom_grpc.v1.admin_service_pb2 import (
+    Account,
+    ExportCallsRequest,
+    ExportCallsResponse,
+    PoolHealth,
+    StartLoginResponse,
+    WatchHealthResponse,
+)
 from loom_grpc.v1.llm_service_pb2 import CountTokensResponse, EmbedResponse, Model
 
 
@@ -62,14 +73,50 @@ class Admin(Protocol):
         """Yields how all accounts fare, at once and after every change."""
 
 
+class Office(Protocol):
+    """What an operator may do with organizations, teams, users, keys and budgets, and ask of usage and of the records of calls.
+
+    Raises `LlmError`: INVALID_REQUEST, NOT_FOUND, CONFLICT, STORAGE_UNAVAILABLE. No answer holds a secret but the text of a key that was
+    just made.
+    """
+
+    async def perform(self, request: Message) -> Message:
+        """Does what a request of AdminService asks for, such as a `CreateKeyRequest`, and returns its response."""
+
+    def export_calls(self, request: ExportCallsRequest) -> AsyncGenerator[ExportCallsResponse, None]:
+        """Yields the records that are asked for, some at a time, the oldest first; the first of all says how many there are."""
+
+
+class Gatekeeper(Protocol):
+    """The one place that decides who may call what."""
+
+    async def admit(self, method: str, shown: Shown) -> Principal:
+        """Returns who calls, if whoever shows this may call a method.
+
+        The method is gRPC's full name, such as `/loom_grpc.v1.LlmService/Complete`, or a route's path, such as `/proxy/{provider}/stream`.
+        Raises `LlmError`: UNAUTHENTICATED, PERMISSION_DENIED, RATE_LIMITED for an address that has shown wrong credentials again and again,
+        STORAGE_UNAVAILABLE where nobody can tell.
+        """
+
+    def address_of(self, shown: Shown) -> str:
+        """Returns the address that a call came from, behind proxies that are trusted."""
+
+
 class Gateway(Protocol):
     """Answers calls. Raises `LlmError` only; cancelling any of these stops the upstream work."""
+
+    @property
+    def gatekeeper(self) -> Gatekeeper:
+        """Decides who may call what, at present."""
 
     async def answer(self, call: Call, send: Send) -> None:
         """Answers a call, as every `Handler` does."""
 
-    async def list_models(self, provider: str = "") -> list[Model]:
-        """Returns the models of one provider; or the routes and aliases and the models of all, ordered by provider and id."""
+    async def list_models(self, call: Call, provider: str = "") -> list[Model]:
+        """Returns the models of one provider; or the routes and aliases and the models of all, ordered by provider and id.
+
+        Only those that whoever calls may ask.
+        """
 
     async def count_tokens(self, call: Call) -> CountTokensResponse:
         """Counts the prompt tokens of the call's request."""
@@ -83,5 +130,14 @@ class Gateway(Protocol):
     async def providers(self) -> list[ProviderState]:
         """Returns every provider that the contract knows by name or that is configured."""
 
-    def admin(self, key: str) -> Admin:
-        """Lets whoever shows the admin key in; raises `LlmError` (UNAUTHENTICATED, PERMISSION_DENIED where no key is configured)."""
+    def conclude(self, call: Call, error: LlmError | None = None, *, cancelled: bool = False) -> None:
+        """Leaves the record of a call that was admitted: it failed with an error, was cancelled by its caller, or went well.
+
+        Only the first conclusion counts, and one is drawn before the caller knows of an answer.
+        """
+
+    def admin(self, shown: Shown) -> Admin:
+        """Returns what an operator may do with accounts who was admitted to a method of administration."""
+
+    def office(self, shown: Shown) -> Office:
+        """Returns what the same operator may do with keys, budgets and records."""

@@ -275,6 +275,10 @@ def _check_reasoning(reasoning: Reasoning) -> None:
 
 def _check_options(text: str) -> None:
     value = _check_object(text, "provider_options_json")
+    if (
+        "model" in value
+    ):  # or the provider would be asked for another model than the one that may be asked and is paid for
+        raise _wrong("provider_options_json", "must not have model; name the model in the field model")
     try:
         # Dialects put the options into an object or two.
         orjson.dumps([[value]])

@@ -106,6 +106,7 @@ class Chain:
 
     async def __call__(self, call: Call, send: Send) -> None:
         """Answers the call; raises the `LlmError` of the last target that was asked."""
+        call.route = call.route or self.name
         if self._budget is not None:
             self._budget.earn()
         hold = self._rules.hold
@@ -179,7 +180,8 @@ class Chain:
         return sorted(legs, key=lambda leg: self._rank(leg, _share(session, leg) if session else self._chance()))
 
     def _is_skipped(self, call: Call, leg: Leg, size: Size) -> bool:
-        word = obstacle(call.request, leg.facts(), size)
+        is_allowed = not leg.provider or call.principal.allowed.target(leg.provider, leg.model)
+        word = obstacle(call.request, leg.facts(), size) if is_allowed else "permission"
         if word:
             self._events.skipping(call, leg, word)
         return bool(word)

@@ -28,9 +28,9 @@ if _version_not_supported:
 class AdminServiceStub:
     """What operators do while the server runs.
 
-    Every call needs `authorization: Bearer <admin key>`. Without an admin key in its configuration (`admin.api_key`) the server
-    refuses them all with PERMISSION_DENIED, on a loopback address too. No answer holds a key or a token. Errors are those of
-    LlmService.
+    Every call needs the credentials of an admin: `authorization: Bearer` with the admin key of the configuration (`admin.api_key`), or
+    with a key or a token whose role is admin. Where there is neither, the server refuses them all with PERMISSION_DENIED, on a
+    loopback address too. No answer holds a secret but the text of a key that was just made. Errors are those of LlmService.
     """
 
     def __init__(self, channel):
@@ -84,14 +84,139 @@ class AdminServiceStub:
                 request_serializer=loom__grpc_dot_v1_dot_admin__service__pb2.ReloadConfigRequest.SerializeToString,
                 response_deserializer=loom__grpc_dot_v1_dot_admin__service__pb2.ReloadConfigResponse.FromString,
                 _registered_method=True)
+        self.CreateOrganization = channel.unary_unary(
+                '/loom_grpc.v1.AdminService/CreateOrganization',
+                request_serializer=loom__grpc_dot_v1_dot_admin__service__pb2.CreateOrganizationRequest.SerializeToString,
+                response_deserializer=loom__grpc_dot_v1_dot_admin__service__pb2.CreateOrganizationResponse.FromString,
+                _registered_method=True)
+        self.ListOrganizations = channel.unary_unary(
+                '/loom_grpc.v1.AdminService/ListOrganizations',
+                request_serializer=loom__grpc_dot_v1_dot_admin__service__pb2.ListOrganizationsRequest.SerializeToString,
+                response_deserializer=loom__grpc_dot_v1_dot_admin__service__pb2.ListOrganizationsResponse.FromString,
+                _registered_method=True)
+        self.UpdateOrganization = channel.unary_unary(
+                '/loom_grpc.v1.AdminService/UpdateOrganization',
+                request_serializer=loom__grpc_dot_v1_dot_admin__service__pb2.UpdateOrganizationRequest.SerializeToString,
+                response_deserializer=loom__grpc_dot_v1_dot_admin__service__pb2.UpdateOrganizationResponse.FromString,
+                _registered_method=True)
+        self.DeleteOrganization = channel.unary_unary(
+                '/loom_grpc.v1.AdminService/DeleteOrganization',
+                request_serializer=loom__grpc_dot_v1_dot_admin__service__pb2.DeleteOrganizationRequest.SerializeToString,
+                response_deserializer=loom__grpc_dot_v1_dot_admin__service__pb2.DeleteOrganizationResponse.FromString,
+                _registered_method=True)
+        self.CreateTeam = channel.unary_unary(
+                '/loom_grpc.v1.AdminService/CreateTeam',
+                request_serializer=loom__grpc_dot_v1_dot_admin__service__pb2.CreateTeamRequest.SerializeToString,
+                response_deserializer=loom__grpc_dot_v1_dot_admin__service__pb2.CreateTeamResponse.FromString,
+                _registered_method=True)
+        self.ListTeams = channel.unary_unary(
+                '/loom_grpc.v1.AdminService/ListTeams',
+                request_serializer=loom__grpc_dot_v1_dot_admin__service__pb2.ListTeamsRequest.SerializeToString,
+                response_deserializer=loom__grpc_dot_v1_dot_admin__service__pb2.ListTeamsResponse.FromString,
+                _registered_method=True)
+        self.UpdateTeam = channel.unary_unary(
+                '/loom_grpc.v1.AdminService/UpdateTeam',
+                request_serializer=loom__grpc_dot_v1_dot_admin__service__pb2.UpdateTeamRequest.SerializeToString,
+                response_deserializer=loom__grpc_dot_v1_dot_admin__service__pb2.UpdateTeamResponse.FromString,
+                _registered_method=True)
+        self.DeleteTeam = channel.unary_unary(
+                '/loom_grpc.v1.AdminService/DeleteTeam',
+                request_serializer=loom__grpc_dot_v1_dot_admin__service__pb2.DeleteTeamRequest.SerializeToString,
+                response_deserializer=loom__grpc_dot_v1_dot_admin__service__pb2.DeleteTeamResponse.FromString,
+                _registered_method=True)
+        self.CreateUser = channel.unary_unary(
+                '/loom_grpc.v1.AdminService/CreateUser',
+                request_serializer=loom__grpc_dot_v1_dot_admin__service__pb2.CreateUserRequest.SerializeToString,
+                response_deserializer=loom__grpc_dot_v1_dot_admin__service__pb2.CreateUserResponse.FromString,
+                _registered_method=True)
+        self.ListUsers = channel.unary_unary(
+                '/loom_grpc.v1.AdminService/ListUsers',
+                request_serializer=loom__grpc_dot_v1_dot_admin__service__pb2.ListUsersRequest.SerializeToString,
+                response_deserializer=loom__grpc_dot_v1_dot_admin__service__pb2.ListUsersResponse.FromString,
+                _registered_method=True)
+        self.UpdateUser = channel.unary_unary(
+                '/loom_grpc.v1.AdminService/UpdateUser',
+                request_serializer=loom__grpc_dot_v1_dot_admin__service__pb2.UpdateUserRequest.SerializeToString,
+                response_deserializer=loom__grpc_dot_v1_dot_admin__service__pb2.UpdateUserResponse.FromString,
+                _registered_method=True)
+        self.DeleteUser = channel.unary_unary(
+                '/loom_grpc.v1.AdminService/DeleteUser',
+                request_serializer=loom__grpc_dot_v1_dot_admin__service__pb2.DeleteUserRequest.SerializeToString,
+                response_deserializer=loom__grpc_dot_v1_dot_admin__service__pb2.DeleteUserResponse.FromString,
+                _registered_method=True)
+        self.CreateKey = channel.unary_unary(
+                '/loom_grpc.v1.AdminService/CreateKey',
+                request_serializer=loom__grpc_dot_v1_dot_admin__service__pb2.CreateKeyRequest.SerializeToString,
+                response_deserializer=loom__grpc_dot_v1_dot_admin__service__pb2.CreateKeyResponse.FromString,
+                _registered_method=True)
+        self.ListKeys = channel.unary_unary(
+                '/loom_grpc.v1.AdminService/ListKeys',
+                request_serializer=loom__grpc_dot_v1_dot_admin__service__pb2.ListKeysRequest.SerializeToString,
+                response_deserializer=loom__grpc_dot_v1_dot_admin__service__pb2.ListKeysResponse.FromString,
+                _registered_method=True)
+        self.UpdateKey = channel.unary_unary(
+                '/loom_grpc.v1.AdminService/UpdateKey',
+                request_serializer=loom__grpc_dot_v1_dot_admin__service__pb2.UpdateKeyRequest.SerializeToString,
+                response_deserializer=loom__grpc_dot_v1_dot_admin__service__pb2.UpdateKeyResponse.FromString,
+                _registered_method=True)
+        self.RotateKey = channel.unary_unary(
+                '/loom_grpc.v1.AdminService/RotateKey',
+                request_serializer=loom__grpc_dot_v1_dot_admin__service__pb2.RotateKeyRequest.SerializeToString,
+                response_deserializer=loom__grpc_dot_v1_dot_admin__service__pb2.RotateKeyResponse.FromString,
+                _registered_method=True)
+        self.RevokeKey = channel.unary_unary(
+                '/loom_grpc.v1.AdminService/RevokeKey',
+                request_serializer=loom__grpc_dot_v1_dot_admin__service__pb2.RevokeKeyRequest.SerializeToString,
+                response_deserializer=loom__grpc_dot_v1_dot_admin__service__pb2.RevokeKeyResponse.FromString,
+                _registered_method=True)
+        self.CreateBudget = channel.unary_unary(
+                '/loom_grpc.v1.AdminService/CreateBudget',
+                request_serializer=loom__grpc_dot_v1_dot_admin__service__pb2.CreateBudgetRequest.SerializeToString,
+                response_deserializer=loom__grpc_dot_v1_dot_admin__service__pb2.CreateBudgetResponse.FromString,
+                _registered_method=True)
+        self.ListBudgets = channel.unary_unary(
+                '/loom_grpc.v1.AdminService/ListBudgets',
+                request_serializer=loom__grpc_dot_v1_dot_admin__service__pb2.ListBudgetsRequest.SerializeToString,
+                response_deserializer=loom__grpc_dot_v1_dot_admin__service__pb2.ListBudgetsResponse.FromString,
+                _registered_method=True)
+        self.UpdateBudget = channel.unary_unary(
+                '/loom_grpc.v1.AdminService/UpdateBudget',
+                request_serializer=loom__grpc_dot_v1_dot_admin__service__pb2.UpdateBudgetRequest.SerializeToString,
+                response_deserializer=loom__grpc_dot_v1_dot_admin__service__pb2.UpdateBudgetResponse.FromString,
+                _registered_method=True)
+        self.DeleteBudget = channel.unary_unary(
+                '/loom_grpc.v1.AdminService/DeleteBudget',
+                request_serializer=loom__grpc_dot_v1_dot_admin__service__pb2.DeleteBudgetRequest.SerializeToString,
+                response_deserializer=loom__grpc_dot_v1_dot_admin__service__pb2.DeleteBudgetResponse.FromString,
+                _registered_method=True)
+        self.QueryUsage = channel.unary_unary(
+                '/loom_grpc.v1.AdminService/QueryUsage',
+                request_serializer=loom__grpc_dot_v1_dot_admin__service__pb2.QueryUsageRequest.SerializeToString,
+                response_deserializer=loom__grpc_dot_v1_dot_admin__service__pb2.QueryUsageResponse.FromString,
+                _registered_method=True)
+        self.ListCalls = channel.unary_unary(
+                '/loom_grpc.v1.AdminService/ListCalls',
+                request_serializer=loom__grpc_dot_v1_dot_admin__service__pb2.ListCallsRequest.SerializeToString,
+                response_deserializer=loom__grpc_dot_v1_dot_admin__service__pb2.ListCallsResponse.FromString,
+                _registered_method=True)
+        self.GetCall = channel.unary_unary(
+                '/loom_grpc.v1.AdminService/GetCall',
+                request_serializer=loom__grpc_dot_v1_dot_admin__service__pb2.GetCallRequest.SerializeToString,
+                response_deserializer=loom__grpc_dot_v1_dot_admin__service__pb2.GetCallResponse.FromString,
+                _registered_method=True)
+        self.ExportCalls = channel.unary_stream(
+                '/loom_grpc.v1.AdminService/ExportCalls',
+                request_serializer=loom__grpc_dot_v1_dot_admin__service__pb2.ExportCallsRequest.SerializeToString,
+                response_deserializer=loom__grpc_dot_v1_dot_admin__service__pb2.ExportCallsResponse.FromString,
+                _registered_method=True)
 
 
 class AdminServiceServicer:
     """What operators do while the server runs.
 
-    Every call needs `authorization: Bearer <admin key>`. Without an admin key in its configuration (`admin.api_key`) the server
-    refuses them all with PERMISSION_DENIED, on a loopback address too. No answer holds a key or a token. Errors are those of
-    LlmService.
+    Every call needs the credentials of an admin: `authorization: Bearer` with the admin key of the configuration (`admin.api_key`), or
+    with a key or a token whose role is admin. Where there is neither, the server refuses them all with PERMISSION_DENIED, on a
+    loopback address too. No answer holds a secret but the text of a key that was just made. Errors are those of LlmService.
     """
 
     def ListAccounts(self, request, context):
@@ -159,6 +284,182 @@ class AdminServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def CreateOrganization(self, request, context):
+        """Makes an organization.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListOrganizations(self, request, context):
+        """Lists organizations by their ids.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def UpdateOrganization(self, request, context):
+        """Changes an organization: the fields of `update_mask`, or all that are set where it is empty.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def DeleteOrganization(self, request, context):
+        """Removes an organization; refused with CONFLICT while teams, users or keys belong to it.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def CreateTeam(self, request, context):
+        """Makes a team.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListTeams(self, request, context):
+        """Lists teams by their ids.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def UpdateTeam(self, request, context):
+        """Changes a team: the fields of `update_mask`, or all that are set where it is empty.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def DeleteTeam(self, request, context):
+        """Removes a team; refused with CONFLICT while users or keys belong to it.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def CreateUser(self, request, context):
+        """Makes a user.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListUsers(self, request, context):
+        """Lists users by their ids.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def UpdateUser(self, request, context):
+        """Changes a user: the fields of `update_mask`, or all that are set where it is empty.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def DeleteUser(self, request, context):
+        """Removes a user; refused with CONFLICT while keys belong to it.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def CreateKey(self, request, context):
+        """Makes a key and tells its text, this once.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListKeys(self, request, context):
+        """Lists keys, the newest first.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def UpdateKey(self, request, context):
+        """Changes a key: its name, its expiry, what it is allowed and its limits.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def RotateKey(self, request, context):
+        """Makes a key that takes another one's place, and lets the old one end after a while. The new one ends when the old one would have, and
+        has budgets like it, of which nothing is spent yet.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def RevokeKey(self, request, context):
+        """Ends a key; within 2 seconds no server takes it any more.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def CreateBudget(self, request, context):
+        """Makes a budget; a scope has at most one for each period.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListBudgets(self, request, context):
+        """Lists budgets, with what was spent and is reserved.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def UpdateBudget(self, request, context):
+        """Changes how much may be spent.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def DeleteBudget(self, request, context):
+        """Removes a budget.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def QueryUsage(self, request, context):
+        """Adds up what was called, by time, caller, model or label.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListCalls(self, request, context):
+        """Lists the records of calls, the newest first, without prompts and answers.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def GetCall(self, request, context):
+        """Returns the record of one call, with prompt and answer where they are kept.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ExportCalls(self, request, context):
+        """Sends the records of calls, the oldest first, with how many there are.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_AdminServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -207,6 +508,131 @@ def add_AdminServiceServicer_to_server(servicer, server):
                     request_deserializer=loom__grpc_dot_v1_dot_admin__service__pb2.ReloadConfigRequest.FromString,
                     response_serializer=loom__grpc_dot_v1_dot_admin__service__pb2.ReloadConfigResponse.SerializeToString,
             ),
+            'CreateOrganization': grpc.unary_unary_rpc_method_handler(
+                    servicer.CreateOrganization,
+                    request_deserializer=loom__grpc_dot_v1_dot_admin__service__pb2.CreateOrganizationRequest.FromString,
+                    response_serializer=loom__grpc_dot_v1_dot_admin__service__pb2.CreateOrganizationResponse.SerializeToString,
+            ),
+            'ListOrganizations': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListOrganizations,
+                    request_deserializer=loom__grpc_dot_v1_dot_admin__service__pb2.ListOrganizationsRequest.FromString,
+                    response_serializer=loom__grpc_dot_v1_dot_admin__service__pb2.ListOrganizationsResponse.SerializeToString,
+            ),
+            'UpdateOrganization': grpc.unary_unary_rpc_method_handler(
+                    servicer.UpdateOrganization,
+                    request_deserializer=loom__grpc_dot_v1_dot_admin__service__pb2.UpdateOrganizationRequest.FromString,
+                    response_serializer=loom__grpc_dot_v1_dot_admin__service__pb2.UpdateOrganizationResponse.SerializeToString,
+            ),
+            'DeleteOrganization': grpc.unary_unary_rpc_method_handler(
+                    servicer.DeleteOrganization,
+                    request_deserializer=loom__grpc_dot_v1_dot_admin__service__pb2.DeleteOrganizationRequest.FromString,
+                    response_serializer=loom__grpc_dot_v1_dot_admin__service__pb2.DeleteOrganizationResponse.SerializeToString,
+            ),
+            'CreateTeam': grpc.unary_unary_rpc_method_handler(
+                    servicer.CreateTeam,
+                    request_deserializer=loom__grpc_dot_v1_dot_admin__service__pb2.CreateTeamRequest.FromString,
+                    response_serializer=loom__grpc_dot_v1_dot_admin__service__pb2.CreateTeamResponse.SerializeToString,
+            ),
+            'ListTeams': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListTeams,
+                    request_deserializer=loom__grpc_dot_v1_dot_admin__service__pb2.ListTeamsRequest.FromString,
+                    response_serializer=loom__grpc_dot_v1_dot_admin__service__pb2.ListTeamsResponse.SerializeToString,
+            ),
+            'UpdateTeam': grpc.unary_unary_rpc_method_handler(
+                    servicer.UpdateTeam,
+                    request_deserializer=loom__grpc_dot_v1_dot_admin__service__pb2.UpdateTeamRequest.FromString,
+                    response_serializer=loom__grpc_dot_v1_dot_admin__service__pb2.UpdateTeamResponse.SerializeToString,
+            ),
+            'DeleteTeam': grpc.unary_unary_rpc_method_handler(
+                    servicer.DeleteTeam,
+                    request_deserializer=loom__grpc_dot_v1_dot_admin__service__pb2.DeleteTeamRequest.FromString,
+                    response_serializer=loom__grpc_dot_v1_dot_admin__service__pb2.DeleteTeamResponse.SerializeToString,
+            ),
+            'CreateUser': grpc.unary_unary_rpc_method_handler(
+                    servicer.CreateUser,
+                    request_deserializer=loom__grpc_dot_v1_dot_admin__service__pb2.CreateUserRequest.FromString,
+                    response_serializer=loom__grpc_dot_v1_dot_admin__service__pb2.CreateUserResponse.SerializeToString,
+            ),
+            'ListUsers': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListUsers,
+                    request_deserializer=loom__grpc_dot_v1_dot_admin__service__pb2.ListUsersRequest.FromString,
+                    response_serializer=loom__grpc_dot_v1_dot_admin__service__pb2.ListUsersResponse.SerializeToString,
+            ),
+            'UpdateUser': grpc.unary_unary_rpc_method_handler(
+                    servicer.UpdateUser,
+                    request_deserializer=loom__grpc_dot_v1_dot_admin__service__pb2.UpdateUserRequest.FromString,
+                    response_serializer=loom__grpc_dot_v1_dot_admin__service__pb2.UpdateUserResponse.SerializeToString,
+            ),
+            'DeleteUser': grpc.unary_unary_rpc_method_handler(
+                    servicer.DeleteUser,
+                    request_deserializer=loom__grpc_dot_v1_dot_admin__service__pb2.DeleteUserRequest.FromString,
+                    response_serializer=loom__grpc_dot_v1_dot_admin__service__pb2.DeleteUserResponse.SerializeToString,
+            ),
+            'CreateKey': grpc.unary_unary_rpc_method_handler(
+                    servicer.CreateKey,
+                    request_deserializer=loom__grpc_dot_v1_dot_admin__service__pb2.CreateKeyRequest.FromString,
+                    response_serializer=loom__grpc_dot_v1_dot_admin__service__pb2.CreateKeyResponse.SerializeToString,
+            ),
+            'ListKeys': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListKeys,
+                    request_deserializer=loom__grpc_dot_v1_dot_admin__service__pb2.ListKeysRequest.FromString,
+                    response_serializer=loom__grpc_dot_v1_dot_admin__service__pb2.ListKeysResponse.SerializeToString,
+            ),
+            'UpdateKey': grpc.unary_unary_rpc_method_handler(
+                    servicer.UpdateKey,
+                    request_deserializer=loom__grpc_dot_v1_dot_admin__service__pb2.UpdateKeyRequest.FromString,
+                    response_serializer=loom__grpc_dot_v1_dot_admin__service__pb2.UpdateKeyResponse.SerializeToString,
+            ),
+            'RotateKey': grpc.unary_unary_rpc_method_handler(
+                    servicer.RotateKey,
+                    request_deserializer=loom__grpc_dot_v1_dot_admin__service__pb2.RotateKeyRequest.FromString,
+                    response_serializer=loom__grpc_dot_v1_dot_admin__service__pb2.RotateKeyResponse.SerializeToString,
+            ),
+            'RevokeKey': grpc.unary_unary_rpc_method_handler(
+                    servicer.RevokeKey,
+                    request_deserializer=loom__grpc_dot_v1_dot_admin__service__pb2.RevokeKeyRequest.FromString,
+                    response_serializer=loom__grpc_dot_v1_dot_admin__service__pb2.RevokeKeyResponse.SerializeToString,
+            ),
+            'CreateBudget': grpc.unary_unary_rpc_method_handler(
+                    servicer.CreateBudget,
+                    request_deserializer=loom__grpc_dot_v1_dot_admin__service__pb2.CreateBudgetRequest.FromString,
+                    response_serializer=loom__grpc_dot_v1_dot_admin__service__pb2.CreateBudgetResponse.SerializeToString,
+            ),
+            'ListBudgets': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListBudgets,
+                    request_deserializer=loom__grpc_dot_v1_dot_admin__service__pb2.ListBudgetsRequest.FromString,
+                    response_serializer=loom__grpc_dot_v1_dot_admin__service__pb2.ListBudgetsResponse.SerializeToString,
+            ),
+            'UpdateBudget': grpc.unary_unary_rpc_method_handler(
+                    servicer.UpdateBudget,
+                    request_deserializer=loom__grpc_dot_v1_dot_admin__service__pb2.UpdateBudgetRequest.FromString,
+                    response_serializer=loom__grpc_dot_v1_dot_admin__service__pb2.UpdateBudgetResponse.SerializeToString,
+            ),
+            'DeleteBudget': grpc.unary_unary_rpc_method_handler(
+                    servicer.DeleteBudget,
+                    request_deserializer=loom__grpc_dot_v1_dot_admin__service__pb2.DeleteBudgetRequest.FromString,
+                    response_serializer=loom__grpc_dot_v1_dot_admin__service__pb2.DeleteBudgetResponse.SerializeToString,
+            ),
+            'QueryUsage': grpc.unary_unary_rpc_method_handler(
+                    servicer.QueryUsage,
+                    request_deserializer=loom__grpc_dot_v1_dot_admin__service__pb2.QueryUsageRequest.FromString,
+                    response_serializer=loom__grpc_dot_v1_dot_admin__service__pb2.QueryUsageResponse.SerializeToString,
+            ),
+            'ListCalls': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListCalls,
+                    request_deserializer=loom__grpc_dot_v1_dot_admin__service__pb2.ListCallsRequest.FromString,
+                    response_serializer=loom__grpc_dot_v1_dot_admin__service__pb2.ListCallsResponse.SerializeToString,
+            ),
+            'GetCall': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetCall,
+                    request_deserializer=loom__grpc_dot_v1_dot_admin__service__pb2.GetCallRequest.FromString,
+                    response_serializer=loom__grpc_dot_v1_dot_admin__service__pb2.GetCallResponse.SerializeToString,
+            ),
+            'ExportCalls': grpc.unary_stream_rpc_method_handler(
+                    servicer.ExportCalls,
+                    request_deserializer=loom__grpc_dot_v1_dot_admin__service__pb2.ExportCallsRequest.FromString,
+                    response_serializer=loom__grpc_dot_v1_dot_admin__service__pb2.ExportCallsResponse.SerializeToString,
+            ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
             'loom_grpc.v1.AdminService', rpc_method_handlers)
@@ -218,9 +644,9 @@ def add_AdminServiceServicer_to_server(servicer, server):
 class AdminService:
     """What operators do while the server runs.
 
-    Every call needs `authorization: Bearer <admin key>`. Without an admin key in its configuration (`admin.api_key`) the server
-    refuses them all with PERMISSION_DENIED, on a loopback address too. No answer holds a key or a token. Errors are those of
-    LlmService.
+    Every call needs the credentials of an admin: `authorization: Bearer` with the admin key of the configuration (`admin.api_key`), or
+    with a key or a token whose role is admin. Where there is neither, the server refuses them all with PERMISSION_DENIED, on a
+    loopback address too. No answer holds a secret but the text of a key that was just made. Errors are those of LlmService.
     """
 
     @staticmethod
@@ -456,6 +882,681 @@ class AdminService:
             '/loom_grpc.v1.AdminService/ReloadConfig',
             loom__grpc_dot_v1_dot_admin__service__pb2.ReloadConfigRequest.SerializeToString,
             loom__grpc_dot_v1_dot_admin__service__pb2.ReloadConfigResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def CreateOrganization(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/loom_grpc.v1.AdminService/CreateOrganization',
+            loom__grpc_dot_v1_dot_admin__service__pb2.CreateOrganizationRequest.SerializeToString,
+            loom__grpc_dot_v1_dot_admin__service__pb2.CreateOrganizationResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListOrganizations(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/loom_grpc.v1.AdminService/ListOrganizations',
+            loom__grpc_dot_v1_dot_admin__service__pb2.ListOrganizationsRequest.SerializeToString,
+            loom__grpc_dot_v1_dot_admin__service__pb2.ListOrganizationsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def UpdateOrganization(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/loom_grpc.v1.AdminService/UpdateOrganization',
+            loom__grpc_dot_v1_dot_admin__service__pb2.UpdateOrganizationRequest.SerializeToString,
+            loom__grpc_dot_v1_dot_admin__service__pb2.UpdateOrganizationResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def DeleteOrganization(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/loom_grpc.v1.AdminService/DeleteOrganization',
+            loom__grpc_dot_v1_dot_admin__service__pb2.DeleteOrganizationRequest.SerializeToString,
+            loom__grpc_dot_v1_dot_admin__service__pb2.DeleteOrganizationResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def CreateTeam(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/loom_grpc.v1.AdminService/CreateTeam',
+            loom__grpc_dot_v1_dot_admin__service__pb2.CreateTeamRequest.SerializeToString,
+            loom__grpc_dot_v1_dot_admin__service__pb2.CreateTeamResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListTeams(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/loom_grpc.v1.AdminService/ListTeams',
+            loom__grpc_dot_v1_dot_admin__service__pb2.ListTeamsRequest.SerializeToString,
+            loom__grpc_dot_v1_dot_admin__service__pb2.ListTeamsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def UpdateTeam(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/loom_grpc.v1.AdminService/UpdateTeam',
+            loom__grpc_dot_v1_dot_admin__service__pb2.UpdateTeamRequest.SerializeToString,
+            loom__grpc_dot_v1_dot_admin__service__pb2.UpdateTeamResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def DeleteTeam(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/loom_grpc.v1.AdminService/DeleteTeam',
+            loom__grpc_dot_v1_dot_admin__service__pb2.DeleteTeamRequest.SerializeToString,
+            loom__grpc_dot_v1_dot_admin__service__pb2.DeleteTeamResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def CreateUser(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/loom_grpc.v1.AdminService/CreateUser',
+            loom__grpc_dot_v1_dot_admin__service__pb2.CreateUserRequest.SerializeToString,
+            loom__grpc_dot_v1_dot_admin__service__pb2.CreateUserResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListUsers(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/loom_grpc.v1.AdminService/ListUsers',
+            loom__grpc_dot_v1_dot_admin__service__pb2.ListUsersRequest.SerializeToString,
+            loom__grpc_dot_v1_dot_admin__service__pb2.ListUsersResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def UpdateUser(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/loom_grpc.v1.AdminService/UpdateUser',
+            loom__grpc_dot_v1_dot_admin__service__pb2.UpdateUserRequest.SerializeToString,
+            loom__grpc_dot_v1_dot_admin__service__pb2.UpdateUserResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def DeleteUser(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/loom_grpc.v1.AdminService/DeleteUser',
+            loom__grpc_dot_v1_dot_admin__service__pb2.DeleteUserRequest.SerializeToString,
+            loom__grpc_dot_v1_dot_admin__service__pb2.DeleteUserResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def CreateKey(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/loom_grpc.v1.AdminService/CreateKey',
+            loom__grpc_dot_v1_dot_admin__service__pb2.CreateKeyRequest.SerializeToString,
+            loom__grpc_dot_v1_dot_admin__service__pb2.CreateKeyResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListKeys(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/loom_grpc.v1.AdminService/ListKeys',
+            loom__grpc_dot_v1_dot_admin__service__pb2.ListKeysRequest.SerializeToString,
+            loom__grpc_dot_v1_dot_admin__service__pb2.ListKeysResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def UpdateKey(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/loom_grpc.v1.AdminService/UpdateKey',
+            loom__grpc_dot_v1_dot_admin__service__pb2.UpdateKeyRequest.SerializeToString,
+            loom__grpc_dot_v1_dot_admin__service__pb2.UpdateKeyResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def RotateKey(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/loom_grpc.v1.AdminService/RotateKey',
+            loom__grpc_dot_v1_dot_admin__service__pb2.RotateKeyRequest.SerializeToString,
+            loom__grpc_dot_v1_dot_admin__service__pb2.RotateKeyResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def RevokeKey(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/loom_grpc.v1.AdminService/RevokeKey',
+            loom__grpc_dot_v1_dot_admin__service__pb2.RevokeKeyRequest.SerializeToString,
+            loom__grpc_dot_v1_dot_admin__service__pb2.RevokeKeyResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def CreateBudget(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/loom_grpc.v1.AdminService/CreateBudget',
+            loom__grpc_dot_v1_dot_admin__service__pb2.CreateBudgetRequest.SerializeToString,
+            loom__grpc_dot_v1_dot_admin__service__pb2.CreateBudgetResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListBudgets(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/loom_grpc.v1.AdminService/ListBudgets',
+            loom__grpc_dot_v1_dot_admin__service__pb2.ListBudgetsRequest.SerializeToString,
+            loom__grpc_dot_v1_dot_admin__service__pb2.ListBudgetsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def UpdateBudget(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/loom_grpc.v1.AdminService/UpdateBudget',
+            loom__grpc_dot_v1_dot_admin__service__pb2.UpdateBudgetRequest.SerializeToString,
+            loom__grpc_dot_v1_dot_admin__service__pb2.UpdateBudgetResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def DeleteBudget(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/loom_grpc.v1.AdminService/DeleteBudget',
+            loom__grpc_dot_v1_dot_admin__service__pb2.DeleteBudgetRequest.SerializeToString,
+            loom__grpc_dot_v1_dot_admin__service__pb2.DeleteBudgetResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def QueryUsage(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/loom_grpc.v1.AdminService/QueryUsage',
+            loom__grpc_dot_v1_dot_admin__service__pb2.QueryUsageRequest.SerializeToString,
+            loom__grpc_dot_v1_dot_admin__service__pb2.QueryUsageResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListCalls(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/loom_grpc.v1.AdminService/ListCalls',
+            loom__grpc_dot_v1_dot_admin__service__pb2.ListCallsRequest.SerializeToString,
+            loom__grpc_dot_v1_dot_admin__service__pb2.ListCallsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetCall(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/loom_grpc.v1.AdminService/GetCall',
+            loom__grpc_dot_v1_dot_admin__service__pb2.GetCallRequest.SerializeToString,
+            loom__grpc_dot_v1_dot_admin__service__pb2.GetCallResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ExportCalls(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/loom_grpc.v1.AdminService/ExportCalls',
+            loom__grpc_dot_v1_dot_admin__service__pb2.ExportCallsRequest.SerializeToString,
+            loom__grpc_dot_v1_dot_admin__service__pb2.ExportCallsResponse.FromString,
             options,
             channel_credentials,
             insecure,

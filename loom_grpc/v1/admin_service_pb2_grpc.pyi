@@ -29,9 +29,9 @@ GRPC_VERSION: str
 class AdminServiceStub:
     """What operators do while the server runs.
 
-    Every call needs `authorization: Bearer <admin key>`. Without an admin key in its configuration (`admin.api_key`) the server
-    refuses them all with PERMISSION_DENIED, on a loopback address too. No answer holds a key or a token. Errors are those of
-    LlmService.
+    Every call needs the credentials of an admin: `authorization: Bearer` with the admin key of the configuration (`admin.api_key`), or
+    with a key or a token whose role is admin. Where there is neither, the server refuses them all with PERMISSION_DENIED, on a
+    loopback address too. No answer holds a secret but the text of a key that was just made. Errors are those of LlmService.
     """
 
     @_typing.overload
@@ -60,14 +60,66 @@ class AdminServiceStub:
     """Reads the configuration again and serves by it from now on; calls in flight end as they would. A configuration that cannot be
     served is refused with INVALID_REQUEST and all of its problems, and the one before stays.
     """
+    CreateOrganization: _grpc.UnaryUnaryMultiCallable[_admin_service_pb2.CreateOrganizationRequest, _admin_service_pb2.CreateOrganizationResponse]
+    """Makes an organization."""
+    ListOrganizations: _grpc.UnaryUnaryMultiCallable[_admin_service_pb2.ListOrganizationsRequest, _admin_service_pb2.ListOrganizationsResponse]
+    """Lists organizations by their ids."""
+    UpdateOrganization: _grpc.UnaryUnaryMultiCallable[_admin_service_pb2.UpdateOrganizationRequest, _admin_service_pb2.UpdateOrganizationResponse]
+    """Changes an organization: the fields of `update_mask`, or all that are set where it is empty."""
+    DeleteOrganization: _grpc.UnaryUnaryMultiCallable[_admin_service_pb2.DeleteOrganizationRequest, _admin_service_pb2.DeleteOrganizationResponse]
+    """Removes an organization; refused with CONFLICT while teams, users or keys belong to it."""
+    CreateTeam: _grpc.UnaryUnaryMultiCallable[_admin_service_pb2.CreateTeamRequest, _admin_service_pb2.CreateTeamResponse]
+    """Makes a team."""
+    ListTeams: _grpc.UnaryUnaryMultiCallable[_admin_service_pb2.ListTeamsRequest, _admin_service_pb2.ListTeamsResponse]
+    """Lists teams by their ids."""
+    UpdateTeam: _grpc.UnaryUnaryMultiCallable[_admin_service_pb2.UpdateTeamRequest, _admin_service_pb2.UpdateTeamResponse]
+    """Changes a team: the fields of `update_mask`, or all that are set where it is empty."""
+    DeleteTeam: _grpc.UnaryUnaryMultiCallable[_admin_service_pb2.DeleteTeamRequest, _admin_service_pb2.DeleteTeamResponse]
+    """Removes a team; refused with CONFLICT while users or keys belong to it."""
+    CreateUser: _grpc.UnaryUnaryMultiCallable[_admin_service_pb2.CreateUserRequest, _admin_service_pb2.CreateUserResponse]
+    """Makes a user."""
+    ListUsers: _grpc.UnaryUnaryMultiCallable[_admin_service_pb2.ListUsersRequest, _admin_service_pb2.ListUsersResponse]
+    """Lists users by their ids."""
+    UpdateUser: _grpc.UnaryUnaryMultiCallable[_admin_service_pb2.UpdateUserRequest, _admin_service_pb2.UpdateUserResponse]
+    """Changes a user: the fields of `update_mask`, or all that are set where it is empty."""
+    DeleteUser: _grpc.UnaryUnaryMultiCallable[_admin_service_pb2.DeleteUserRequest, _admin_service_pb2.DeleteUserResponse]
+    """Removes a user; refused with CONFLICT while keys belong to it."""
+    CreateKey: _grpc.UnaryUnaryMultiCallable[_admin_service_pb2.CreateKeyRequest, _admin_service_pb2.CreateKeyResponse]
+    """Makes a key and tells its text, this once."""
+    ListKeys: _grpc.UnaryUnaryMultiCallable[_admin_service_pb2.ListKeysRequest, _admin_service_pb2.ListKeysResponse]
+    """Lists keys, the newest first."""
+    UpdateKey: _grpc.UnaryUnaryMultiCallable[_admin_service_pb2.UpdateKeyRequest, _admin_service_pb2.UpdateKeyResponse]
+    """Changes a key: its name, its expiry, what it is allowed and its limits."""
+    RotateKey: _grpc.UnaryUnaryMultiCallable[_admin_service_pb2.RotateKeyRequest, _admin_service_pb2.RotateKeyResponse]
+    """Makes a key that takes another one's place, and lets the old one end after a while. The new one ends when the old one would have, and
+    has budgets like it, of which nothing is spent yet.
+    """
+    RevokeKey: _grpc.UnaryUnaryMultiCallable[_admin_service_pb2.RevokeKeyRequest, _admin_service_pb2.RevokeKeyResponse]
+    """Ends a key; within 2 seconds no server takes it any more."""
+    CreateBudget: _grpc.UnaryUnaryMultiCallable[_admin_service_pb2.CreateBudgetRequest, _admin_service_pb2.CreateBudgetResponse]
+    """Makes a budget; a scope has at most one for each period."""
+    ListBudgets: _grpc.UnaryUnaryMultiCallable[_admin_service_pb2.ListBudgetsRequest, _admin_service_pb2.ListBudgetsResponse]
+    """Lists budgets, with what was spent and is reserved."""
+    UpdateBudget: _grpc.UnaryUnaryMultiCallable[_admin_service_pb2.UpdateBudgetRequest, _admin_service_pb2.UpdateBudgetResponse]
+    """Changes how much may be spent."""
+    DeleteBudget: _grpc.UnaryUnaryMultiCallable[_admin_service_pb2.DeleteBudgetRequest, _admin_service_pb2.DeleteBudgetResponse]
+    """Removes a budget."""
+    QueryUsage: _grpc.UnaryUnaryMultiCallable[_admin_service_pb2.QueryUsageRequest, _admin_service_pb2.QueryUsageResponse]
+    """Adds up what was called, by time, caller, model or label."""
+    ListCalls: _grpc.UnaryUnaryMultiCallable[_admin_service_pb2.ListCallsRequest, _admin_service_pb2.ListCallsResponse]
+    """Lists the records of calls, the newest first, without prompts and answers."""
+    GetCall: _grpc.UnaryUnaryMultiCallable[_admin_service_pb2.GetCallRequest, _admin_service_pb2.GetCallResponse]
+    """Returns the record of one call, with prompt and answer where they are kept."""
+    ExportCalls: _grpc.UnaryStreamMultiCallable[_admin_service_pb2.ExportCallsRequest, _admin_service_pb2.ExportCallsResponse]
+    """Sends the records of calls, the oldest first, with how many there are."""
 
 @_typing.type_check_only
 class AdminServiceAsyncStub(AdminServiceStub):
     """What operators do while the server runs.
 
-    Every call needs `authorization: Bearer <admin key>`. Without an admin key in its configuration (`admin.api_key`) the server
-    refuses them all with PERMISSION_DENIED, on a loopback address too. No answer holds a key or a token. Errors are those of
-    LlmService.
+    Every call needs the credentials of an admin: `authorization: Bearer` with the admin key of the configuration (`admin.api_key`), or
+    with a key or a token whose role is admin. Where there is neither, the server refuses them all with PERMISSION_DENIED, on a
+    loopback address too. No answer holds a secret but the text of a key that was just made. Errors are those of LlmService.
     """
 
     def __init__(self, channel: _aio.Channel) -> None: ...
@@ -93,13 +145,65 @@ class AdminServiceAsyncStub(AdminServiceStub):
     """Reads the configuration again and serves by it from now on; calls in flight end as they would. A configuration that cannot be
     served is refused with INVALID_REQUEST and all of its problems, and the one before stays.
     """
+    CreateOrganization: _aio.UnaryUnaryMultiCallable[_admin_service_pb2.CreateOrganizationRequest, _admin_service_pb2.CreateOrganizationResponse]  # type: ignore[assignment]
+    """Makes an organization."""
+    ListOrganizations: _aio.UnaryUnaryMultiCallable[_admin_service_pb2.ListOrganizationsRequest, _admin_service_pb2.ListOrganizationsResponse]  # type: ignore[assignment]
+    """Lists organizations by their ids."""
+    UpdateOrganization: _aio.UnaryUnaryMultiCallable[_admin_service_pb2.UpdateOrganizationRequest, _admin_service_pb2.UpdateOrganizationResponse]  # type: ignore[assignment]
+    """Changes an organization: the fields of `update_mask`, or all that are set where it is empty."""
+    DeleteOrganization: _aio.UnaryUnaryMultiCallable[_admin_service_pb2.DeleteOrganizationRequest, _admin_service_pb2.DeleteOrganizationResponse]  # type: ignore[assignment]
+    """Removes an organization; refused with CONFLICT while teams, users or keys belong to it."""
+    CreateTeam: _aio.UnaryUnaryMultiCallable[_admin_service_pb2.CreateTeamRequest, _admin_service_pb2.CreateTeamResponse]  # type: ignore[assignment]
+    """Makes a team."""
+    ListTeams: _aio.UnaryUnaryMultiCallable[_admin_service_pb2.ListTeamsRequest, _admin_service_pb2.ListTeamsResponse]  # type: ignore[assignment]
+    """Lists teams by their ids."""
+    UpdateTeam: _aio.UnaryUnaryMultiCallable[_admin_service_pb2.UpdateTeamRequest, _admin_service_pb2.UpdateTeamResponse]  # type: ignore[assignment]
+    """Changes a team: the fields of `update_mask`, or all that are set where it is empty."""
+    DeleteTeam: _aio.UnaryUnaryMultiCallable[_admin_service_pb2.DeleteTeamRequest, _admin_service_pb2.DeleteTeamResponse]  # type: ignore[assignment]
+    """Removes a team; refused with CONFLICT while users or keys belong to it."""
+    CreateUser: _aio.UnaryUnaryMultiCallable[_admin_service_pb2.CreateUserRequest, _admin_service_pb2.CreateUserResponse]  # type: ignore[assignment]
+    """Makes a user."""
+    ListUsers: _aio.UnaryUnaryMultiCallable[_admin_service_pb2.ListUsersRequest, _admin_service_pb2.ListUsersResponse]  # type: ignore[assignment]
+    """Lists users by their ids."""
+    UpdateUser: _aio.UnaryUnaryMultiCallable[_admin_service_pb2.UpdateUserRequest, _admin_service_pb2.UpdateUserResponse]  # type: ignore[assignment]
+    """Changes a user: the fields of `update_mask`, or all that are set where it is empty."""
+    DeleteUser: _aio.UnaryUnaryMultiCallable[_admin_service_pb2.DeleteUserRequest, _admin_service_pb2.DeleteUserResponse]  # type: ignore[assignment]
+    """Removes a user; refused with CONFLICT while keys belong to it."""
+    CreateKey: _aio.UnaryUnaryMultiCallable[_admin_service_pb2.CreateKeyRequest, _admin_service_pb2.CreateKeyResponse]  # type: ignore[assignment]
+    """Makes a key and tells its text, this once."""
+    ListKeys: _aio.UnaryUnaryMultiCallable[_admin_service_pb2.ListKeysRequest, _admin_service_pb2.ListKeysResponse]  # type: ignore[assignment]
+    """Lists keys, the newest first."""
+    UpdateKey: _aio.UnaryUnaryMultiCallable[_admin_service_pb2.UpdateKeyRequest, _admin_service_pb2.UpdateKeyResponse]  # type: ignore[assignment]
+    """Changes a key: its name, its expiry, what it is allowed and its limits."""
+    RotateKey: _aio.UnaryUnaryMultiCallable[_admin_service_pb2.RotateKeyRequest, _admin_service_pb2.RotateKeyResponse]  # type: ignore[assignment]
+    """Makes a key that takes another one's place, and lets the old one end after a while. The new one ends when the old one would have, and
+    has budgets like it, of which nothing is spent yet.
+    """
+    RevokeKey: _aio.UnaryUnaryMultiCallable[_admin_service_pb2.RevokeKeyRequest, _admin_service_pb2.RevokeKeyResponse]  # type: ignore[assignment]
+    """Ends a key; within 2 seconds no server takes it any more."""
+    CreateBudget: _aio.UnaryUnaryMultiCallable[_admin_service_pb2.CreateBudgetRequest, _admin_service_pb2.CreateBudgetResponse]  # type: ignore[assignment]
+    """Makes a budget; a scope has at most one for each period."""
+    ListBudgets: _aio.UnaryUnaryMultiCallable[_admin_service_pb2.ListBudgetsRequest, _admin_service_pb2.ListBudgetsResponse]  # type: ignore[assignment]
+    """Lists budgets, with what was spent and is reserved."""
+    UpdateBudget: _aio.UnaryUnaryMultiCallable[_admin_service_pb2.UpdateBudgetRequest, _admin_service_pb2.UpdateBudgetResponse]  # type: ignore[assignment]
+    """Changes how much may be spent."""
+    DeleteBudget: _aio.UnaryUnaryMultiCallable[_admin_service_pb2.DeleteBudgetRequest, _admin_service_pb2.DeleteBudgetResponse]  # type: ignore[assignment]
+    """Removes a budget."""
+    QueryUsage: _aio.UnaryUnaryMultiCallable[_admin_service_pb2.QueryUsageRequest, _admin_service_pb2.QueryUsageResponse]  # type: ignore[assignment]
+    """Adds up what was called, by time, caller, model or label."""
+    ListCalls: _aio.UnaryUnaryMultiCallable[_admin_service_pb2.ListCallsRequest, _admin_service_pb2.ListCallsResponse]  # type: ignore[assignment]
+    """Lists the records of calls, the newest first, without prompts and answers."""
+    GetCall: _aio.UnaryUnaryMultiCallable[_admin_service_pb2.GetCallRequest, _admin_service_pb2.GetCallResponse]  # type: ignore[assignment]
+    """Returns the record of one call, with prompt and answer where they are kept."""
+    ExportCalls: _aio.UnaryStreamMultiCallable[_admin_service_pb2.ExportCallsRequest, _admin_service_pb2.ExportCallsResponse]  # type: ignore[assignment]
+    """Sends the records of calls, the oldest first, with how many there are."""
 
 class AdminServiceServicer(metaclass=_abc_1.ABCMeta):
     """What operators do while the server runs.
 
-    Every call needs `authorization: Bearer <admin key>`. Without an admin key in its configuration (`admin.api_key`) the server
-    refuses them all with PERMISSION_DENIED, on a loopback address too. No answer holds a key or a token. Errors are those of
-    LlmService.
+    Every call needs the credentials of an admin: `authorization: Bearer` with the admin key of the configuration (`admin.api_key`), or
+    with a key or a token whose role is admin. Where there is neither, the server refuses them all with PERMISSION_DENIED, on a
+    loopback address too. No answer holds a secret but the text of a key that was just made. Errors are those of LlmService.
     """
 
     @_abc_1.abstractmethod
@@ -177,5 +281,207 @@ class AdminServiceServicer(metaclass=_abc_1.ABCMeta):
         """Reads the configuration again and serves by it from now on; calls in flight end as they would. A configuration that cannot be
         served is refused with INVALID_REQUEST and all of its problems, and the one before stays.
         """
+
+    @_abc_1.abstractmethod
+    def CreateOrganization(
+        self,
+        request: _admin_service_pb2.CreateOrganizationRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_admin_service_pb2.CreateOrganizationResponse, _abc.Awaitable[_admin_service_pb2.CreateOrganizationResponse]]:
+        """Makes an organization."""
+
+    @_abc_1.abstractmethod
+    def ListOrganizations(
+        self,
+        request: _admin_service_pb2.ListOrganizationsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_admin_service_pb2.ListOrganizationsResponse, _abc.Awaitable[_admin_service_pb2.ListOrganizationsResponse]]:
+        """Lists organizations by their ids."""
+
+    @_abc_1.abstractmethod
+    def UpdateOrganization(
+        self,
+        request: _admin_service_pb2.UpdateOrganizationRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_admin_service_pb2.UpdateOrganizationResponse, _abc.Awaitable[_admin_service_pb2.UpdateOrganizationResponse]]:
+        """Changes an organization: the fields of `update_mask`, or all that are set where it is empty."""
+
+    @_abc_1.abstractmethod
+    def DeleteOrganization(
+        self,
+        request: _admin_service_pb2.DeleteOrganizationRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_admin_service_pb2.DeleteOrganizationResponse, _abc.Awaitable[_admin_service_pb2.DeleteOrganizationResponse]]:
+        """Removes an organization; refused with CONFLICT while teams, users or keys belong to it."""
+
+    @_abc_1.abstractmethod
+    def CreateTeam(
+        self,
+        request: _admin_service_pb2.CreateTeamRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_admin_service_pb2.CreateTeamResponse, _abc.Awaitable[_admin_service_pb2.CreateTeamResponse]]:
+        """Makes a team."""
+
+    @_abc_1.abstractmethod
+    def ListTeams(
+        self,
+        request: _admin_service_pb2.ListTeamsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_admin_service_pb2.ListTeamsResponse, _abc.Awaitable[_admin_service_pb2.ListTeamsResponse]]:
+        """Lists teams by their ids."""
+
+    @_abc_1.abstractmethod
+    def UpdateTeam(
+        self,
+        request: _admin_service_pb2.UpdateTeamRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_admin_service_pb2.UpdateTeamResponse, _abc.Awaitable[_admin_service_pb2.UpdateTeamResponse]]:
+        """Changes a team: the fields of `update_mask`, or all that are set where it is empty."""
+
+    @_abc_1.abstractmethod
+    def DeleteTeam(
+        self,
+        request: _admin_service_pb2.DeleteTeamRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_admin_service_pb2.DeleteTeamResponse, _abc.Awaitable[_admin_service_pb2.DeleteTeamResponse]]:
+        """Removes a team; refused with CONFLICT while users or keys belong to it."""
+
+    @_abc_1.abstractmethod
+    def CreateUser(
+        self,
+        request: _admin_service_pb2.CreateUserRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_admin_service_pb2.CreateUserResponse, _abc.Awaitable[_admin_service_pb2.CreateUserResponse]]:
+        """Makes a user."""
+
+    @_abc_1.abstractmethod
+    def ListUsers(
+        self,
+        request: _admin_service_pb2.ListUsersRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_admin_service_pb2.ListUsersResponse, _abc.Awaitable[_admin_service_pb2.ListUsersResponse]]:
+        """Lists users by their ids."""
+
+    @_abc_1.abstractmethod
+    def UpdateUser(
+        self,
+        request: _admin_service_pb2.UpdateUserRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_admin_service_pb2.UpdateUserResponse, _abc.Awaitable[_admin_service_pb2.UpdateUserResponse]]:
+        """Changes a user: the fields of `update_mask`, or all that are set where it is empty."""
+
+    @_abc_1.abstractmethod
+    def DeleteUser(
+        self,
+        request: _admin_service_pb2.DeleteUserRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_admin_service_pb2.DeleteUserResponse, _abc.Awaitable[_admin_service_pb2.DeleteUserResponse]]:
+        """Removes a user; refused with CONFLICT while keys belong to it."""
+
+    @_abc_1.abstractmethod
+    def CreateKey(
+        self,
+        request: _admin_service_pb2.CreateKeyRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_admin_service_pb2.CreateKeyResponse, _abc.Awaitable[_admin_service_pb2.CreateKeyResponse]]:
+        """Makes a key and tells its text, this once."""
+
+    @_abc_1.abstractmethod
+    def ListKeys(
+        self,
+        request: _admin_service_pb2.ListKeysRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_admin_service_pb2.ListKeysResponse, _abc.Awaitable[_admin_service_pb2.ListKeysResponse]]:
+        """Lists keys, the newest first."""
+
+    @_abc_1.abstractmethod
+    def UpdateKey(
+        self,
+        request: _admin_service_pb2.UpdateKeyRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_admin_service_pb2.UpdateKeyResponse, _abc.Awaitable[_admin_service_pb2.UpdateKeyResponse]]:
+        """Changes a key: its name, its expiry, what it is allowed and its limits."""
+
+    @_abc_1.abstractmethod
+    def RotateKey(
+        self,
+        request: _admin_service_pb2.RotateKeyRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_admin_service_pb2.RotateKeyResponse, _abc.Awaitable[_admin_service_pb2.RotateKeyResponse]]:
+        """Makes a key that takes another one's place, and lets the old one end after a while. The new one ends when the old one would have, and
+        has budgets like it, of which nothing is spent yet.
+        """
+
+    @_abc_1.abstractmethod
+    def RevokeKey(
+        self,
+        request: _admin_service_pb2.RevokeKeyRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_admin_service_pb2.RevokeKeyResponse, _abc.Awaitable[_admin_service_pb2.RevokeKeyResponse]]:
+        """Ends a key; within 2 seconds no server takes it any more."""
+
+    @_abc_1.abstractmethod
+    def CreateBudget(
+        self,
+        request: _admin_service_pb2.CreateBudgetRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_admin_service_pb2.CreateBudgetResponse, _abc.Awaitable[_admin_service_pb2.CreateBudgetResponse]]:
+        """Makes a budget; a scope has at most one for each period."""
+
+    @_abc_1.abstractmethod
+    def ListBudgets(
+        self,
+        request: _admin_service_pb2.ListBudgetsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_admin_service_pb2.ListBudgetsResponse, _abc.Awaitable[_admin_service_pb2.ListBudgetsResponse]]:
+        """Lists budgets, with what was spent and is reserved."""
+
+    @_abc_1.abstractmethod
+    def UpdateBudget(
+        self,
+        request: _admin_service_pb2.UpdateBudgetRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_admin_service_pb2.UpdateBudgetResponse, _abc.Awaitable[_admin_service_pb2.UpdateBudgetResponse]]:
+        """Changes how much may be spent."""
+
+    @_abc_1.abstractmethod
+    def DeleteBudget(
+        self,
+        request: _admin_service_pb2.DeleteBudgetRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_admin_service_pb2.DeleteBudgetResponse, _abc.Awaitable[_admin_service_pb2.DeleteBudgetResponse]]:
+        """Removes a budget."""
+
+    @_abc_1.abstractmethod
+    def QueryUsage(
+        self,
+        request: _admin_service_pb2.QueryUsageRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_admin_service_pb2.QueryUsageResponse, _abc.Awaitable[_admin_service_pb2.QueryUsageResponse]]:
+        """Adds up what was called, by time, caller, model or label."""
+
+    @_abc_1.abstractmethod
+    def ListCalls(
+        self,
+        request: _admin_service_pb2.ListCallsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_admin_service_pb2.ListCallsResponse, _abc.Awaitable[_admin_service_pb2.ListCallsResponse]]:
+        """Lists the records of calls, the newest first, without prompts and answers."""
+
+    @_abc_1.abstractmethod
+    def GetCall(
+        self,
+        request: _admin_service_pb2.GetCallRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_admin_service_pb2.GetCallResponse, _abc.Awaitable[_admin_service_pb2.GetCallResponse]]:
+        """Returns the record of one call, with prompt and answer where they are kept."""
+
+    @_abc_1.abstractmethod
+    def ExportCalls(
+        self,
+        request: _admin_service_pb2.ExportCallsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_abc.Iterator[_admin_service_pb2.ExportCallsResponse], _abc.AsyncIterator[_admin_service_pb2.ExportCallsResponse]]:
+        """Sends the records of calls, the oldest first, with how many there are."""
 
 def add_AdminServiceServicer_to_server(servicer: AdminServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

@@ -71,7 +71,11 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     ERROR_REASON_LOGIN_EXCHANGE_FAILED: _ErrorReason.ValueType  # 23
     """The provider did not take the login's code; start a new login."""
     ERROR_REASON_STORAGE_UNAVAILABLE: _ErrorReason.ValueType  # 24
-    """The server's credential store cannot be read or written; the log says why."""
+    """The server's store of accounts, keys or records cannot be read or written, or has no room; the log says why."""
+    ERROR_REASON_NOT_FOUND: _ErrorReason.ValueType  # 25
+    """What the request names does not exist: a key, an organization, a team, a user, a budget or a record."""
+    ERROR_REASON_CONFLICT: _ErrorReason.ValueType  # 26
+    """Something of this id exists already, or something else depends on it."""
 
 class ErrorReason(_ErrorReason, metaclass=_ErrorReasonEnumTypeWrapper):
     """Why a call failed; the `reason` of `google.rpc.ErrorInfo` is the name without its prefix."""
@@ -125,5 +129,9 @@ ERROR_REASON_LOGIN_STATE_INVALID: ErrorReason.ValueType  # 22
 ERROR_REASON_LOGIN_EXCHANGE_FAILED: ErrorReason.ValueType  # 23
 """The provider did not take the login's code; start a new login."""
 ERROR_REASON_STORAGE_UNAVAILABLE: ErrorReason.ValueType  # 24
-"""The server's credential store cannot be read or written; the log says why."""
+"""The server's store of accounts, keys or records cannot be read or written, or has no room; the log says why."""
+ERROR_REASON_NOT_FOUND: ErrorReason.ValueType  # 25
+"""What the request names does not exist: a key, an organization, a team, a user, a budget or a record."""
+ERROR_REASON_CONFLICT: ErrorReason.ValueType  # 26
+"""Something of this id exists already, or something else depends on it."""
 Global___ErrorReason: _TypeAlias = ErrorReason  # noqa: Y015

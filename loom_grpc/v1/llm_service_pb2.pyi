@@ -215,6 +215,7 @@ class LlmResponse(_message.Message):
     PROVIDER_FIELD_NUMBER: _builtins.int
     MODEL_FIELD_NUMBER: _builtins.int
     COST_FIELD_NUMBER: _builtins.int
+    REPORTED_COST_FIELD_NUMBER: _builtins.int
     finish_reason: _builtins.str
     """Why the model stopped, in the provider's own word; empty when it gave none."""
     stop_reason: Global___StopReason.ValueType
@@ -243,6 +244,10 @@ class LlmResponse(_message.Message):
     def cost(self) -> _usage_pb2.Cost:
         """The price of the call; absent when it is unknown."""
 
+    @_builtins.property
+    def reported_cost(self) -> _usage_pb2.Cost:
+        """What the provider said that the call cost; absent where it does not say."""
+
     def __init__(
         self,
         *,
@@ -255,10 +260,11 @@ class LlmResponse(_message.Message):
         provider: _builtins.str = ...,
         model: _builtins.str = ...,
         cost: _usage_pb2.Cost | None = ...,
+        reported_cost: _usage_pb2.Cost | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["cost", b"cost", "message", b"message", "usage", b"usage"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["cost", b"cost", "message", b"message", "reported_cost", b"reported_cost", "usage", b"usage"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["cost", b"cost", "finish_reason", b"finish_reason", "id", b"id", "message", b"message", "model", b"model", "provider", b"provider", "stop_reason", b"stop_reason", "tool_calls", b"tool_calls", "usage", b"usage"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["cost", b"cost", "finish_reason", b"finish_reason", "id", b"id", "message", b"message", "model", b"model", "provider", b"provider", "reported_cost", b"reported_cost", "stop_reason", b"stop_reason", "tool_calls", b"tool_calls", "usage", b"usage"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

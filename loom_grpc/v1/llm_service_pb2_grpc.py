@@ -31,10 +31,12 @@ class LlmServiceStub:
     Request metadata: `authorization: Bearer <key or JWT>`, `x-request-id`, `loom-events: restarted`, `traceparent`. The call's
     deadline holds for the provider too, and cancelling the call closes the provider's connection. Trailing metadata:
     `loom-request-id`, `loom-provider`, `loom-model`, `loom-attempts`, `loom-overhead-ms`, and `loom-cache` where the server's response
-    cache had a part in the call (`hit`, `miss`, `shared`). The request metadata `loom-cache` says `yes` to be answered from the cache
+    cache had a part in the call (`hit`, `miss`, `shared`), and, where the caller is under limits of the server,
+    `loom-ratelimit` (such as `requests;limit=600;remaining=599;reset=60.000, tokens;limit=...`, times in seconds), which a stream has at
+    its beginning too. The request metadata `loom-cache` says `yes` to be answered from the cache
     at any temperature, `no` to be left out of it, `refresh` to have its answer replaced. Errors carry
     `google.rpc.ErrorInfo` (`domain` is `loom-grpc`, `reason` is a name of ErrorReason without its prefix) and, when the time is
-    known, `google.rpc.RetryInfo`.
+    known, `google.rpc.RetryInfo`; those of a limit `google.rpc.QuotaFailure`.
     """
 
     def __init__(self, channel):
@@ -76,10 +78,12 @@ class LlmServiceServicer:
     Request metadata: `authorization: Bearer <key or JWT>`, `x-request-id`, `loom-events: restarted`, `traceparent`. The call's
     deadline holds for the provider too, and cancelling the call closes the provider's connection. Trailing metadata:
     `loom-request-id`, `loom-provider`, `loom-model`, `loom-attempts`, `loom-overhead-ms`, and `loom-cache` where the server's response
-    cache had a part in the call (`hit`, `miss`, `shared`). The request metadata `loom-cache` says `yes` to be answered from the cache
+    cache had a part in the call (`hit`, `miss`, `shared`), and, where the caller is under limits of the server,
+    `loom-ratelimit` (such as `requests;limit=600;remaining=599;reset=60.000, tokens;limit=...`, times in seconds), which a stream has at
+    its beginning too. The request metadata `loom-cache` says `yes` to be answered from the cache
     at any temperature, `no` to be left out of it, `refresh` to have its answer replaced. Errors carry
     `google.rpc.ErrorInfo` (`domain` is `loom-grpc`, `reason` is a name of ErrorReason without its prefix) and, when the time is
-    known, `google.rpc.RetryInfo`.
+    known, `google.rpc.RetryInfo`; those of a limit `google.rpc.QuotaFailure`.
     """
 
     def Complete(self, request, context):
@@ -159,10 +163,12 @@ class LlmService:
     Request metadata: `authorization: Bearer <key or JWT>`, `x-request-id`, `loom-events: restarted`, `traceparent`. The call's
     deadline holds for the provider too, and cancelling the call closes the provider's connection. Trailing metadata:
     `loom-request-id`, `loom-provider`, `loom-model`, `loom-attempts`, `loom-overhead-ms`, and `loom-cache` where the server's response
-    cache had a part in the call (`hit`, `miss`, `shared`). The request metadata `loom-cache` says `yes` to be answered from the cache
+    cache had a part in the call (`hit`, `miss`, `shared`), and, where the caller is under limits of the server,
+    `loom-ratelimit` (such as `requests;limit=600;remaining=599;reset=60.000, tokens;limit=...`, times in seconds), which a stream has at
+    its beginning too. The request metadata `loom-cache` says `yes` to be answered from the cache
     at any temperature, `no` to be left out of it, `refresh` to have its answer replaced. Errors carry
     `google.rpc.ErrorInfo` (`domain` is `loom-grpc`, `reason` is a name of ErrorReason without its prefix) and, when the time is
-    known, `google.rpc.RetryInfo`.
+    known, `google.rpc.RetryInfo`; those of a limit `google.rpc.QuotaFailure`.
     """
 
     @staticmethod

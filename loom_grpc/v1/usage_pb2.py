@@ -24,7 +24,7 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x18loom_grpc/v1/usage.proto\x12\x0cloom_grpc.v1\"\xb5\x01\n\x05Usage\x12\x14\n\x0cinput_tokens\x18\x01 \x01(\x03\x12\x15\n\routput_tokens\x18\x02 \x01(\x03\x12\x19\n\x11\x63\x61\x63he_read_tokens\x18\x03 \x01(\x03\x12\x1a\n\x12\x63\x61\x63he_write_tokens\x18\x04 \x01(\x03\x12\x18\n\x10reasoning_tokens\x18\x05 \x01(\x03\x12\x11\n\testimated\x18\x06 \x01(\x08\x12\x1b\n\x13provider_usage_json\x18\x07 \x01(\t\",\n\x04\x43ost\x12\r\n\x05nanos\x18\x01 \x01(\x03\x12\x15\n\rcurrency_code\x18\x02 \x01(\tb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x18loom_grpc/v1/usage.proto\x12\x0cloom_grpc.v1\"\xe7\x02\n\x05Usage\x12\x14\n\x0cinput_tokens\x18\x01 \x01(\x03\x12\x15\n\routput_tokens\x18\x02 \x01(\x03\x12\x19\n\x11\x63\x61\x63he_read_tokens\x18\x03 \x01(\x03\x12\x1a\n\x12\x63\x61\x63he_write_tokens\x18\x04 \x01(\x03\x12\x18\n\x10reasoning_tokens\x18\x05 \x01(\x03\x12\x11\n\testimated\x18\x06 \x01(\x08\x12\x1b\n\x13provider_usage_json\x18\x07 \x01(\t\x12\x1d\n\x15\x63\x61\x63he_write_1h_tokens\x18\x08 \x01(\x03\x12\x1a\n\x12input_audio_tokens\x18\t \x01(\x03\x12\x1f\n\x17\x63\x61\x63he_read_audio_tokens\x18\n \x01(\x03\x12\x1b\n\x13output_audio_tokens\x18\x0b \x01(\x03\x12\x1a\n\x12input_image_tokens\x18\x0c \x01(\x03\x12\x1b\n\x13output_image_tokens\x18\r \x01(\x03\",\n\x04\x43ost\x12\r\n\x05nanos\x18\x01 \x01(\x03\x12\x15\n\rcurrency_code\x18\x02 \x01(\tb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -32,7 +32,7 @@ _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'loom_grpc.v1.usage_pb2', _g
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_USAGE']._serialized_start=43
-  _globals['_USAGE']._serialized_end=224
-  _globals['_COST']._serialized_start=226
-  _globals['_COST']._serialized_end=270
+  _globals['_USAGE']._serialized_end=402
+  _globals['_COST']._serialized_start=404
+  _globals['_COST']._serialized_end=448
 # @@protoc_insertion_point(module_scope)

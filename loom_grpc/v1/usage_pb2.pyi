@@ -29,6 +29,12 @@ class Usage(_message.Message):
     REASONING_TOKENS_FIELD_NUMBER: _builtins.int
     ESTIMATED_FIELD_NUMBER: _builtins.int
     PROVIDER_USAGE_JSON_FIELD_NUMBER: _builtins.int
+    CACHE_WRITE_1H_TOKENS_FIELD_NUMBER: _builtins.int
+    INPUT_AUDIO_TOKENS_FIELD_NUMBER: _builtins.int
+    CACHE_READ_AUDIO_TOKENS_FIELD_NUMBER: _builtins.int
+    OUTPUT_AUDIO_TOKENS_FIELD_NUMBER: _builtins.int
+    INPUT_IMAGE_TOKENS_FIELD_NUMBER: _builtins.int
+    OUTPUT_IMAGE_TOKENS_FIELD_NUMBER: _builtins.int
     input_tokens: _builtins.int
     """All prompt tokens, the cached ones included."""
     output_tokens: _builtins.int
@@ -43,6 +49,18 @@ class Usage(_message.Message):
     """True when the server estimated the numbers because the provider gave none."""
     provider_usage_json: _builtins.str
     """The provider's own usage object, word for word as JSON."""
+    cache_write_1h_tokens: _builtins.int
+    """The part of `cache_write_tokens` that is kept for an hour, which costs more (Anthropic)."""
+    input_audio_tokens: _builtins.int
+    """The part of `input_tokens` that is audio."""
+    cache_read_audio_tokens: _builtins.int
+    """The part of `cache_read_tokens` that is audio."""
+    output_audio_tokens: _builtins.int
+    """The part of `output_tokens` that is audio."""
+    input_image_tokens: _builtins.int
+    """The part of `input_tokens` that is images, where the provider says so."""
+    output_image_tokens: _builtins.int
+    """The part of `output_tokens` that is images."""
     def __init__(
         self,
         *,
@@ -53,10 +71,16 @@ class Usage(_message.Message):
         reasoning_tokens: _builtins.int = ...,
         estimated: _builtins.bool = ...,
         provider_usage_json: _builtins.str = ...,
+        cache_write_1h_tokens: _builtins.int = ...,
+        input_audio_tokens: _builtins.int = ...,
+        cache_read_audio_tokens: _builtins.int = ...,
+        output_audio_tokens: _builtins.int = ...,
+        input_image_tokens: _builtins.int = ...,
+        output_image_tokens: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["cache_read_tokens", b"cache_read_tokens", "cache_write_tokens", b"cache_write_tokens", "estimated", b"estimated", "input_tokens", b"input_tokens", "output_tokens", b"output_tokens", "provider_usage_json", b"provider_usage_json", "reasoning_tokens", b"reasoning_tokens"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["cache_read_audio_tokens", b"cache_read_audio_tokens", "cache_read_tokens", b"cache_read_tokens", "cache_write_1h_tokens", b"cache_write_1h_tokens", "cache_write_tokens", b"cache_write_tokens", "estimated", b"estimated", "input_audio_tokens", b"input_audio_tokens", "input_image_tokens", b"input_image_tokens", "input_tokens", b"input_tokens", "output_audio_tokens", b"output_audio_tokens", "output_image_tokens", b"output_image_tokens", "output_tokens", b"output_tokens", "provider_usage_json", b"provider_usage_json", "reasoning_tokens", b"reasoning_tokens"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

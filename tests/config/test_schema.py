@@ -149,7 +149,7 @@ def test_other_addresses_are_refused_with_a_way_out(address: str) -> None:
 
     assert caught.value.problems == tuple(
         f"{edge}.address: {address} can be reached from other machines and nothing controls who calls; "
-        f"listen on 127.0.0.1, or set {edge}.tls with client_ca_file (mutual TLS)"
+        f"listen on 127.0.0.1, set access.enabled, or set {edge}.tls with client_ca_file (mutual TLS)"
         for edge in ("grpc", "http")
     )
 

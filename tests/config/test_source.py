@@ -362,7 +362,7 @@ def test_what_the_example_only_suggests_can_be_taken_too(file: Path) -> None:
     environ = {f"{name}_API_KEY": "k" for name in names} | {
         "LOOM_DATABASE_URL": "sqlite:////a.db",
         "LOOM_ENCRYPTION_KEY": "k",
-        "LOOM_ADMIN_KEY": "a-long-key-of-the-operator",
+        "LOOM_ADMIN_KEY": "la_BXq7cVn2Lr9TzKp4Wm6Yd1",
     }
 
     loaded = load(file, environ, {})
@@ -626,12 +626,11 @@ def test_a_provider_that_is_off_may_be_unfinished(file: Path) -> None:
 
 
 def test_what_is_not_meant_so_is_warned_about(file: Path) -> None:
-    file.write_text(f"admin: {{api_key: fifteen-letters}}\nproviders: {{a: {{oauth: {{{OAUTH}, client_secret: s}}}}}}")
+    file.write_text(f"workers: 1\nproviders: {{a: {{oauth: {{{OAUTH}, client_secret: s}}}}}}")
 
     warnings = [line.replace(f"file {file}", "file") for line in load(file, {}, {}).warnings]
 
     assert warnings == [
-        "admin.api_key: has fewer than 16 characters and may be guessed; use a longer one (file:1)",
         (
             "providers.a.oauth.client_secret: is not shown to anybody while client_auth is none; "
             "set it to post or basic (file:2)"
@@ -639,17 +638,29 @@ def test_what_is_not_meant_so_is_warned_about(file: Path) -> None:
     ]
 
 
-@pytest.mark.parametrize("key", ["sixteen-letters-", "file:/x"])
-def test_a_long_admin_key_or_one_that_is_not_known_yet_is_not_warned_about(file: Path, key: str) -> None:
+@pytest.mark.parametrize("key", ["changeme", "env:KEY", "example-password"])
+def test_an_admin_key_that_may_be_guessed_is_refused(file: Path, key: str) -> None:
     file.write_text(f"admin: {{api_key: '{key}'}}")
 
-    assert load(file, {}, {}).warnings == ()
+    with pytest.raises(ConfigError) as caught:
+        load(file, {"KEY": "admin"}, {})
+
+    (problem,) = caught.value.problems
+    assert problem.startswith("admin.api_key: ")
+    assert problem.endswith("`loom-grpc admin-key` prints a good one (file " + f"{file}:1)")
+
+
+@pytest.mark.parametrize("key", ["la_BXq7cVn2Lr9TzKp4Wm6Yd1", "file:/x"])
+def test_a_good_admin_key_and_one_that_is_not_known_yet_are_taken(file: Path, key: str) -> None:
+    file.write_text(f"admin: {{api_key: '{key}'}}")
+
+    assert load(file, {}, {}).config.admin.api_key == SecretStr(key)
 
 
 def test_well_known_variables_for_accounts_the_database_vault_and_administration() -> None:
     environ = {
         "ANTHROPIC_API_KEY": "k",
-        "LOOM_ADMIN_KEY": "a-long-key-of-the-operator",
+        "LOOM_ADMIN_KEY": "la_BXq7cVn2Lr9TzKp4Wm6Yd1",
         "LOOM_DATABASE_URL": "sqlite:////var/lib/loom.db",
         "LOOM_ENCRYPTION_KEY": "k",
         "LOOM_SERVER_ANTHROPIC_OAUTH_CREDENTIAL_FILE": "/var/lib/accounts.json",
@@ -1014,7 +1025,7 @@ TREES = st.fixed_dictionaries(
     optional={
         "workers": st.integers(1, 64),
         "http": st.fixed_dictionaries({"enabled": st.booleans()}),
-        "routes": st.dictionaries(st.from_regex(r"[a-c][0-9]", fullmatch=True), ROUTE_TREES, min_size=1, max_size=3),
+        "routes": st.dictionaries(st.from_regex(r"[0-9][a-c]", fullmatch=True), ROUTE_TREES, min_size=1, max_size=3),
         "rewrites": st.lists(
             st.fixed_dictionaries({"match": TEXTS.map(re.escape), "to": st.just("mock/a")}), max_size=3
         ),
@@ -1152,7 +1163,7 @@ WRONG_VARIABLES = [
     "LOOM_" + "__".join(path).upper()
     for path, value in leaves(Config())
     if (not isinstance(value, str) or path[-1:] == ("address",))
-    and path[-1] not in {"file", "ca_file", "jwt_file", "allow_headers"}
+    and path[-1] not in {"file", "ca_file", "jwt_file", "allow_headers", "spool_dir"}
 ]
 
 

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
+from decimal import Decimal
 
 import orjson
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from loom_grpc.core.exact import dumps, loads
+from loom_grpc.core.exact import decimal, dumps, loads
 
 
 @pytest.mark.parametrize(
@@ -74,3 +75,15 @@ DECIMALS = st.tuples(st.integers(-(10**6), 10**6), st.integers(10**19, 10**30)).
 @given(st.lists(INTEGERS | DECIMALS, max_size=8).map(",".join))
 def test_no_long_number_loses_a_digit(numbers: str) -> None:
     assert dumps(loads(f"[{numbers}]".encode())) == f"[{numbers}]"
+
+
+@pytest.mark.parametrize(
+    "text", ["0", "-7", "0.1", "1.5e-07", "0.12345678901234567890123", "123456789012345678901234567890"]
+)
+def test_a_number_is_a_decimal_as_it_was_written(text: str) -> None:
+    assert decimal(loads(f"[{text}]".encode())[0]) == Decimal(text)
+
+
+@pytest.mark.parametrize("text", ["null", "true", '"1"', "[]", "{}"])
+def test_what_is_no_number_is_no_decimal(text: str) -> None:
+    assert decimal(loads(text.encode())) is None

@@ -11,6 +11,7 @@ from loom_grpc.core.errors import (
     ACCOUNT_EXISTS,
     ACCOUNT_NOT_FOUND,
     BUDGET_EXCEEDED,
+    CONFLICT,
     CONTENT_BLOCKED,
     CONTEXT_TOO_LONG,
     DRAINING,
@@ -20,6 +21,7 @@ from loom_grpc.core.errors import (
     LOGIN_STATE_INVALID,
     LOOP_DETECTED,
     MODEL_NOT_FOUND,
+    NOT_FOUND,
     PERMISSION_DENIED,
     PROVIDER_AUTH_FAILED,
     PROVIDER_BAD_RESPONSE,
@@ -196,6 +198,8 @@ EVENTS: dict[ErrorReason.ValueType, Event] = {
     LOGIN_STATE_INVALID: Event.ANSWERED,
     LOGIN_EXCHANGE_FAILED: Event.ANSWERED,
     STORAGE_UNAVAILABLE: Event.ANSWERED,
+    NOT_FOUND: Event.ANSWERED,
+    CONFLICT: Event.ANSWERED,
     INTERNAL: Event.ANSWERED,
 }
 

@@ -360,7 +360,7 @@ async def test_all_that_the_winner_found_out_is_in_the_call() -> None:
     async def silent(call: Call, send: Send) -> None:
         await asyncio.Event().wait()
 
-    of_both = {"attempt", "refusals", "upstream_s", "held"}
+    of_both = {"attempt", "refusals", "upstream_s", "held", "bill", "is_recorded"}
     found: dict[str, Any] = {field.name: object() for field in fields(Call) if field.name not in of_both}
 
     async def second(call: Call, send: Send) -> None:
@@ -379,6 +379,38 @@ async def test_all_that_the_winner_found_out_is_in_the_call() -> None:
 
     assert at_first == [found]
     assert {name: getattr(call, name) for name in found} == found | {"answer": whole}
+
+
+async def test_a_call_that_is_recorded_stays_so_whoever_wins() -> None:
+    """What answers it last is nobody's copy."""
+    first, second = Target("a"), Target("b", "say", "say")
+    caller = await hedged(first, second)
+
+    second.go_on()
+    await settle()
+    caller.call.is_recorded = True
+    second.go_on()
+
+    assert await caller.outcome() == "done"
+    assert caller.call.is_recorded
+
+
+@pytest.mark.parametrize("winner", ["a", "b"])
+async def test_who_loses_has_ended_before_the_first_event_is_passed_on(winner: str) -> None:
+    """What it used is then on the bill, however soon the answer is over."""
+    targets = {"a": Target("a", "say"), "b": Target("b", "say")}
+    ends: list[str] = []
+    call = new_call()
+
+    async def send(_event: LlmEvent) -> None:
+        ends.extend(target.end for name, target in targets.items() if name != winner)
+
+    task = asyncio.ensure_future(hedge(call, send, targets["a"], targets["b"], after_s=0, may=lambda: True))
+    await settle()
+    targets[winner].go_on()
+    await task
+
+    assert ends == ["cancelled"]
 
 
 async def test_whether_events_are_held_back_stays_what_the_caller_sees() -> None:

@@ -158,6 +158,11 @@ WRONG_ROLE = "must be ROLE_SYSTEM, ROLE_USER, ROLE_ASSISTANT or ROLE_TOOL"
         (request(provider_options_json="{,}"), "provider_options_json", None),
         (request(provider_options_json="[]"), "provider_options_json", "must be a JSON object"),
         (request(provider_options_json=DEEP), "provider_options_json", "is nested too deeply"),
+        (
+            request(provider_options_json='{"model":"another"}'),
+            "provider_options_json",
+            "must not have model; name the model in the field model",
+        ),
     ],
     ids=lambda value: value if isinstance(value, str) and len(value) < 50 else "",
 )  # fmt: skip
