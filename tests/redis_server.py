@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import shutil
-import socket
 import subprocess
 import tempfile
 import time
@@ -15,6 +14,9 @@ from typing import Any
 
 from redis import Redis
 from redis.exceptions import ConnectionError as RedisConnectionError
+
+from tests.needed import needed
+from tests.ports import free_ports
 
 PASSWORD = "pass-of-the-tests"
 _START_S = 10.0
@@ -29,7 +31,7 @@ class RedisServer:
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
-        self.port = _free_port()
+        self.port = free_ports(1)[0]
         self._process: subprocess.Popen[bytes] | None = None
 
     @property
@@ -71,7 +73,7 @@ class RedisServer:
 
 @contextmanager
 def redis_server() -> Iterator[RedisServer]:
-    """Runs a server; without Redis on the machine the test fails and says what to install."""
+    """Runs a server; see `needed` for a machine without Redis."""
     folder = Path(tempfile.mkdtemp(prefix="loom-redis-"))
     server = RedisServer(folder)
     try:
@@ -99,13 +101,4 @@ def _do(url: str, *command: Any) -> Any:
 
 
 def _find() -> str:
-    found = shutil.which("redis-server")
-    assert found, _MISSING
-    return found
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
+    return needed(shutil.which("redis-server"), _MISSING)
