@@ -10,12 +10,15 @@ from urllib.parse import urlsplit
 
 from loom_grpc.catalogue.table import filled, table
 from loom_grpc.core.model import UNKNOWN, Facts
+from loom_grpc.core.tariff import FREE, PriceList, Tariff
 
 if TYPE_CHECKING:
     from loom_grpc.catalogue.price import PriceBook
 
 _MOST: Final = 10_000
 """How many models are remembered; callers may name as many as they like."""
+_FREE: Final = ("ollama", "mock")
+"""The dialects whose models cost nothing where the configuration gives no prices, as they run on the operator's own machines."""
 
 
 class Place(NamedTuple):
@@ -35,6 +38,7 @@ class Catalogue:
         self._places = places
         self._overrides = overrides
         self._known: dict[tuple[str, str], Facts] = {}
+        self._tariffs: dict[tuple[str, str], Tariff | None] = {}
         self._book: PriceBook | None = None
         self._loading = asyncio.Lock()
 
@@ -48,12 +52,33 @@ class Catalogue:
             known = self._known[key] = self._find(provider, model)
         return known
 
+    def tariff(self, provider: str, model: str) -> Tariff | None:
+        """Returns what calls of a provider's model cost; None where that is not known, as most is not until `load_prices` was called."""
+        key = (provider, model)
+        if key not in self._tariffs:
+            if len(self._tariffs) >= _MOST:
+                self._tariffs.clear()
+            self._tariffs[key] = self._price(provider, model)
+        return self._tariffs[key]
+
     async def load_prices(self) -> None:
         """Reads the prices, once, beside the event loop; from the package's own files, never from the network."""
         async with self._loading:
             if self._book is None:
                 self._book = await asyncio.to_thread(_price_book)
                 self._known.clear()
+                self._tariffs.clear()
+
+    def _price(self, provider: str, model: str) -> Tariff | None:
+        own = self._overrides.get(f"{provider}/{model}", UNKNOWN).prices
+        if own is not None:
+            return PriceList(own)
+        place = self._places.get(provider)
+        if place is None:
+            return None
+        if place.dialect in _FREE:
+            return FREE
+        return None if self._book is None else self._book.tariff(_name(provider, place), place.base_url, model)
 
     def _find(self, provider: str, model: str) -> Facts:
         own = self._overrides.get(f"{provider}/{model}", UNKNOWN)

@@ -26,6 +26,7 @@ from loom_grpc.core.request import merge, options
 from loom_grpc.core.sse import BodyFramer, SseFramer
 from loom_grpc.providers.anthropic_request import NAME, add_settings, prompt_body
 from loom_grpc.providers.classify import Reason, by_status, json_object, provider_error
+from loom_grpc.providers.count import tokens
 from loom_grpc.providers.dialect import EmbeddingCodec, HttpRequest, framer_of, native_body, read_count, read_models
 from loom_grpc.providers.wait import NO_HEADERS, wait_of
 from loom_grpc.v1.llm_service_pb2 import (
@@ -150,15 +151,16 @@ class Anthropic:
 
 def read_usage(usage: dict[str, Any]) -> Usage:
     """Reads a usage object: `input_tokens` leaves the cached tokens out, so they are added."""
-    read = usage.get("cache_read_input_tokens") or 0
-    write = usage.get("cache_creation_input_tokens") or 0
+    read = tokens(usage, "cache_read_input_tokens")
+    write = tokens(usage, "cache_creation_input_tokens")
     details = usage.get("output_tokens_details") or {}
     return Usage(
-        input_tokens=(usage.get("input_tokens") or 0) + read + write,
-        output_tokens=usage.get("output_tokens") or 0,
+        input_tokens=tokens(usage, "input_tokens") + read + write,
+        output_tokens=tokens(usage, "output_tokens"),
         cache_read_tokens=read,
         cache_write_tokens=write,
-        reasoning_tokens=details.get("thinking_tokens") or details.get("reasoning_tokens") or 0,
+        cache_write_1h_tokens=tokens(usage.get("cache_creation") or {}, "ephemeral_1h_input_tokens"),
+        reasoning_tokens=tokens(details, "thinking_tokens") or tokens(details, "reasoning_tokens"),
         provider_usage_json=dumps(usage),
     )
 

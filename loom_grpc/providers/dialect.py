@@ -12,6 +12,7 @@ from loom_grpc.core.native import Native
 from loom_grpc.core.request import merge, options
 from loom_grpc.core.sse import BodyFramer, SseFramer
 from loom_grpc.providers.classify import provider_error
+from loom_grpc.providers.count import believed
 from loom_grpc.v1.llm_service_pb2 import EmbedInput, EmbedRequest, Model
 from loom_grpc.v1.usage_pb2 import Usage
 
@@ -100,8 +101,8 @@ def framer_of(call: Call, media_type: str) -> BodyFramer | SseFramer:
 
 def read_count(value: dict[str, Any], key: str) -> int:
     """Reads a number of tokens; raises `LlmError` (PROVIDER_BAD_RESPONSE) when there is none."""
-    count = value.get(key)
-    if not isinstance(count, int) or isinstance(count, bool) or not 0 <= count < 2**63:
+    count = believed(value.get(key))
+    if count is None:
         raise provider_error(PROVIDER_BAD_RESPONSE)
     return count
 

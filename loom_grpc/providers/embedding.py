@@ -12,6 +12,7 @@ from loom_grpc.core.estimate import estimate_inputs
 from loom_grpc.core.exact import dumps
 from loom_grpc.core.request import merge
 from loom_grpc.providers.classify import json_object, provider_error
+from loom_grpc.providers.count import believed
 from loom_grpc.providers.dialect import HttpRequest, Vectors
 from loom_grpc.providers.wait import NO_HEADERS
 from loom_grpc.v1.llm_service_pb2 import EmbedInput, EmbedRequest, EmbedResponse
@@ -143,7 +144,8 @@ class VertexEmbedding:
             )
         found = [row.get("embeddings") or {} for row in _rows(value, "predictions")]
         counts = [(row.get("statistics") or {}).get("token_count") for row in found]
-        tokens = None if None in counts else sum(count for count in counts if count)
+        told = [count for count in map(believed, counts) if count is not None]
+        tokens = sum(told) if len(told) == len(counts) else None
         return Vectors([_numbers(row, "values") for row in found], "", _usage(tokens, {"token_counts": counts}))
 
 
@@ -211,9 +213,8 @@ def _numbers(row: dict[str, Any], key: str) -> list[float]:
 
 
 def _usage(tokens: object, usage: dict[str, Any]) -> Usage | None:
-    if not isinstance(tokens, int) or isinstance(tokens, bool) or not 0 <= tokens < 2**63:
-        return None
-    return Usage(input_tokens=tokens, provider_usage_json=dumps(usage))
+    count = believed(tokens)
+    return None if count is None else Usage(input_tokens=count, provider_usage_json=dumps(usage))
 
 
 def _unsayable(field: str, what: str) -> LlmError:

@@ -18,6 +18,7 @@ from loom_grpc.core.native import Native
 from loom_grpc.core.sse import JsonFramer, SseFramer
 from loom_grpc.providers import gemini_arguments
 from loom_grpc.providers.classify import json_object, provider_error
+from loom_grpc.providers.count import tokens
 from loom_grpc.providers.dialect import EmbeddingCodec, HttpRequest, native_body, read_count
 from loom_grpc.providers.embedding import GeminiEmbedding
 from loom_grpc.providers.gemini_error import http_error, rpc_error
@@ -55,6 +56,7 @@ _STOP: Final[dict[str, StopReason.ValueType]] = {
 """By `finishReason`. `$alt=json;enum-encoding=int` makes numbers of the words; those that are not here mean different things in the
 Gemini API and in Vertex AI. Words that are not here, such as MALFORMED_FUNCTION_CALL, are no normal end."""
 
+_PROMPT_DETAILS: Final = ("promptTokensDetails", "toolUsePromptTokensDetails")
 _NO_REASON: Final = frozenset({"", "0", "FINISH_REASON_UNSPECIFIED"})
 
 _MARKS: Final = frozenset({"thought", "thoughtSignature", "partMetadata", "mediaResolution", "videoMetadata"})
@@ -123,13 +125,18 @@ def content_decoder(call: Call, media_type: str) -> Decoder:
 
 def read_usage(usage: dict[str, Any]) -> Usage:
     """Reads `usageMetadata`: candidates leave the thoughts out, and the prompt what the provider's own tools brought in."""
-    thoughts = _tokens(usage, "thoughtsTokenCount")
+    thoughts = tokens(usage, "thoughtsTokenCount")
     return Usage(
-        input_tokens=_tokens(usage, "promptTokenCount") + _tokens(usage, "toolUsePromptTokenCount"),
-        output_tokens=_tokens(usage, "candidatesTokenCount") + thoughts,
-        cache_read_tokens=_tokens(usage, "cachedContentTokenCount"),
+        input_tokens=tokens(usage, "promptTokenCount") + tokens(usage, "toolUsePromptTokenCount"),
+        output_tokens=tokens(usage, "candidatesTokenCount") + thoughts,
+        cache_read_tokens=tokens(usage, "cachedContentTokenCount"),
         reasoning_tokens=thoughts,
         provider_usage_json=dumps(usage),
+        input_audio_tokens=_of("AUDIO", usage, *_PROMPT_DETAILS),
+        cache_read_audio_tokens=_of("AUDIO", usage, "cacheTokensDetails"),
+        output_audio_tokens=_of("AUDIO", usage, "candidatesTokensDetails"),
+        input_image_tokens=_of("IMAGE", usage, *_PROMPT_DETAILS),
+        output_image_tokens=_of("IMAGE", usage, "candidatesTokensDetails"),
     )
 
 
@@ -281,9 +288,10 @@ def _text(value: object) -> str:
     return value
 
 
-def _tokens(usage: dict[str, Any], key: str) -> int:
-    count = usage.get(key)
-    return count if isinstance(count, int) and 0 <= count < 2**62 else 0
+def _of(modality: str, usage: dict[str, Any], *keys: str) -> int:
+    """Reads how many tokens are of a kind of content."""
+    rows = [row for key in keys for row in usage.get(key) or ()]
+    return sum(tokens(row, "tokenCount") for row in rows if row.get("modality") == modality)
 
 
 def _file(blob: dict[str, Any], signature: str) -> Part | None:

@@ -25,6 +25,7 @@ from loom_grpc.core.native import Native
 from loom_grpc.core.request import arguments, merge, options, parts_of, plays_back, raw_object
 from loom_grpc.core.sse import JsonFramer
 from loom_grpc.providers.classify import by_status, json_object, provider_error
+from loom_grpc.providers.count import tokens
 from loom_grpc.providers.dialect import EmbeddingCodec, HttpRequest
 from loom_grpc.providers.embedding import OllamaEmbedding
 from loom_grpc.providers.wait import NO_HEADERS, wait_of
@@ -264,8 +265,8 @@ def _image(media: Media, at: str) -> str:
 def read_usage(usage: dict[str, Any]) -> Usage:
     """Reads the counters; Ollama leaves out those that are zero, and the prompt's when all of it was in its cache."""
     return Usage(
-        input_tokens=usage.get("prompt_eval_count") or 0,
-        output_tokens=usage.get("eval_count") or 0,
+        input_tokens=tokens(usage, "prompt_eval_count"),
+        output_tokens=tokens(usage, "eval_count"),
         provider_usage_json=dumps(usage),
     )
 

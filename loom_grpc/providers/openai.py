@@ -19,6 +19,7 @@ from loom_grpc.core.request import merge, options
 from loom_grpc.core.sse import BodyFramer, SseFramer
 from loom_grpc.providers import openai_responses
 from loom_grpc.providers.classify import json_object, json_value, provider_error
+from loom_grpc.providers.count import media, tokens
 from loom_grpc.providers.dialect import EmbeddingCodec, HttpRequest, framer_of, native_body, read_models
 from loom_grpc.providers.embedding import OpenAIEmbedding
 from loom_grpc.providers.openai_error import classify
@@ -150,23 +151,24 @@ class OpenAI:
 
 def read_usage(usage: dict[str, Any]) -> Usage:
     """Reads a usage object; a total larger than its parts by just the reasoning says that the output leaves it out (xAI)."""
-    prompt, output = usage.get("prompt_tokens") or 0, usage.get("completion_tokens") or 0
+    prompt, output = tokens(usage, "prompt_tokens"), tokens(usage, "completion_tokens")
     prompt_details = usage.get("prompt_tokens_details") or {}
     output_details = usage.get("completion_tokens_details") or {}
-    reasoning = output_details.get("reasoning_tokens") or usage.get("reasoning_tokens") or 0
+    reasoning = tokens(output_details, "reasoning_tokens") or tokens(usage, "reasoning_tokens")
     if reasoning and usage.get("total_tokens") == prompt + output + reasoning:
         output += reasoning
-    return Usage(
-        input_tokens=prompt,
-        output_tokens=output,
-        cache_read_tokens=prompt_details.get("cached_tokens")
-        or usage.get("prompt_cache_hit_tokens")
-        or usage.get("cached_tokens")
-        or 0,
-        cache_write_tokens=prompt_details.get("cache_write_tokens") or 0,
-        reasoning_tokens=reasoning,
-        provider_usage_json=dumps(usage),
+    read = media(prompt_details, output_details)
+    read.input_tokens = prompt
+    read.output_tokens = output
+    read.cache_read_tokens = (
+        tokens(prompt_details, "cached_tokens")
+        or tokens(usage, "prompt_cache_hit_tokens")
+        or tokens(usage, "cached_tokens")
     )
+    read.cache_write_tokens = tokens(prompt_details, "cache_write_tokens")
+    read.reasoning_tokens = reasoning
+    read.provider_usage_json = dumps(usage)
+    return read
 
 
 class ChatDecoder(Decoder):

@@ -18,6 +18,7 @@ from loom_grpc.core.exact import dumps
 from loom_grpc.core.native import Native
 from loom_grpc.core.sse import BodyFramer, SseFramer
 from loom_grpc.providers.classify import provider_error
+from loom_grpc.providers.count import media, tokens
 from loom_grpc.providers.dialect import HttpRequest, framer_of, native_body
 from loom_grpc.providers.openai_error import classify
 from loom_grpc.v1.llm_service_pb2 import (
@@ -54,20 +55,21 @@ def decoder(call: Call, media_type: str) -> Decoder:
 
 def read_usage(usage: dict[str, Any]) -> Usage:
     """Reads a usage object; a total larger than its parts by just the reasoning says that the output leaves it out."""
-    output = usage.get("output_tokens") or 0
+    output = tokens(usage, "output_tokens")
     input_details = usage.get("input_tokens_details") or {}
-    reasoning = (usage.get("output_tokens_details") or {}).get("reasoning_tokens") or 0
-    prompt = usage.get("input_tokens") or 0
+    output_details = usage.get("output_tokens_details") or {}
+    reasoning = tokens(output_details, "reasoning_tokens")
+    prompt = tokens(usage, "input_tokens")
     if reasoning and usage.get("total_tokens") == prompt + output + reasoning:
         output += reasoning
-    return Usage(
-        input_tokens=prompt,
-        output_tokens=output,
-        cache_read_tokens=input_details.get("cached_tokens") or 0,
-        cache_write_tokens=input_details.get("cache_write_tokens") or 0,
-        reasoning_tokens=reasoning,
-        provider_usage_json=dumps(usage),
-    )
+    read = media(input_details, output_details)
+    read.input_tokens = prompt
+    read.output_tokens = output
+    read.cache_read_tokens = tokens(input_details, "cached_tokens")
+    read.cache_write_tokens = tokens(input_details, "cache_write_tokens")
+    read.reasoning_tokens = reasoning
+    read.provider_usage_json = dumps(usage)
+    return read
 
 
 class ResponsesDecoder(Decoder):

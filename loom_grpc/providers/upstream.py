@@ -5,13 +5,15 @@ from __future__ import annotations
 import asyncio
 import copy
 import math
-from collections.abc import Awaitable, Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from time import perf_counter
 from types import TracebackType
 from typing import Any, Final, Protocol, Self, TypeVar
 
 from loom_grpc.core.call import Call, Send
+from loom_grpc.core.charge import charge_answer, charge_fragment, charge_inputs, charge_vectors
 from loom_grpc.core.decoder import Decoder
 from loom_grpc.core.errors import (
     INVALID_REQUEST,
@@ -117,16 +119,19 @@ class Upstream:
         native = self._encode_native(call, call.native) if call.native is not None else None
         request = native or self._encode(call)
         async with _Watch(call, self._limits) as watch:
-            response = await self._open(request, watch)
+            with _Charged(watch, partial(charge_fragment, call, None)):
+                response = await self._open(request, watch)
             if call.native is not None:
                 call.told = _limits(response) if native is not None and not call.account else {}
             finished = False
+            decoder = self.dialect.decoder(call, _media_type(response.headers))
             try:
-                decoder = self.dialect.decoder(call, _media_type(response.headers))
                 decoder.keeps_native = native is not None
                 await self._relay(call, decoder, response, send, watch)
                 finished = True
             finally:
+                if not decoder.ended:
+                    charge_fragment(call, decoder.fragment())
                 response.close(finished)
 
     async def _pass_on(self, call: Call, raw: Raw) -> None:
@@ -163,10 +168,16 @@ class Upstream:
             message = f"model: {call.provider} has no embeddings; name a model of another provider."
             raise LlmError(INVALID_REQUEST, message, field="model")
         response = EmbedResponse(provider=call.provider, model=call.model)
-        async with _Watch(call, self._limits) as watch:
-            for inputs in _batches(request.inputs, codec.most(call.model)):
-                answer = await self._open(codec.encode(call.model, inputs, request), watch)
-                add(response, codec.decode(await _read_to_end(answer, watch)), inputs)
+        try:
+            async with _Watch(call, self._limits) as watch:
+                for inputs in _batches(request.inputs, codec.most(call.model)):
+                    with _Charged(watch, partial(charge_inputs, call, inputs)):
+                        answer = await self._open(codec.encode(call.model, inputs, request), watch)
+                    with _Charged(None, partial(charge_inputs, call, inputs)):
+                        add(response, codec.decode(await _read_to_end(answer, watch)), inputs)
+        finally:
+            if response.embeddings:  # also where the others could not be had
+                charge_vectors(call, response.usage)
         call.answer = LlmResponse(model=response.model, usage=response.usage)
         return response
 
@@ -226,21 +237,43 @@ class Upstream:
         return self.dialect.encode(call)
 
     async def _relay(self, call: Call, decoder: Decoder, response: Response, send: Send, watch: _Watch) -> None:
-        while not decoder.ended:
+        while True:
             events = await _next_events(decoder, response, watch)
             if events:
                 call.responded = True
                 watch.has_spoken()
+            if decoder.ended:
+                charge_answer(call, _answer(events))  # before the caller knows that it is over
             for event in events:
                 await send(event)
             if decoder.failure is not None:
                 raise decoder.failure
+            if decoder.ended:
+                return
 
     async def _fetch(self, request: HttpRequest, call: Call) -> bytes:
         """Returns a whole small answer."""
         call.expires = min(call.deadline, asyncio.get_running_loop().time() + _FETCH_S)
         async with _Watch(call, self._limits) as watch:
             return await _read_to_end(await self._open(request, watch), watch)
+
+
+class _Charged:
+    """Charges for what is given up while the provider is at it; without a watch for whatever goes wrong, since an answer has begun."""
+
+    __slots__ = ("_charge", "_watch")
+
+    def __init__(self, watch: _Watch | None, charge: Callable[[], None]) -> None:
+        self._watch = watch
+        self._charge = charge
+
+    def __enter__(self) -> None:
+        """Begins."""
+
+    def __exit__(self, _kind: object, error: BaseException | None, _trace: object) -> None:
+        watch = self._watch
+        if error is not None and (watch is None or watch.expired or isinstance(error, asyncio.CancelledError)):
+            self._charge()
 
 
 def _limits(response: Response) -> dict[str, str]:
@@ -250,6 +283,14 @@ def _limits(response: Response) -> dict[str, str]:
 
 def _is_refusal(error: LlmError) -> bool:
     return error.reason == PROVIDER_AUTH_FAILED and not error.by_words
+
+
+def _answer(events: Sequence[LlmEvent]) -> LlmResponse:
+    """Returns the whole answer, with which the last events of a stream end."""
+    last = events[-1]  # nearly always, and no generator is needed to find it
+    if last.HasField("completed"):
+        return last.completed.response
+    return next(event.completed.response for event in reversed(events) if event.HasField("completed"))
 
 
 async def _next_events(decoder: Decoder, response: Response, watch: _Watch) -> list[LlmEvent]:
@@ -315,6 +356,8 @@ class _Watch:
         self._silence_s = first_token_s if call.stream else math.inf
         self._silent_since = math.inf
         self._spoken = not call.stream
+        self.expired = False
+        """Whether a limit was reached."""
         self._expired: LlmError | None = None
 
     async def __aenter__(self) -> Self:
@@ -374,6 +417,7 @@ class _Watch:
         if self._loop.time() < due:
             self._arm(due)
             return
+        self.expired = True
         self._expired = self._timeout()
         self._task.cancel()
 

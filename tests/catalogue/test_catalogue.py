@@ -9,11 +9,15 @@ import pytest
 
 from loom_grpc.catalogue import Catalogue, Place, catalogue
 from loom_grpc.core.model import UNKNOWN, Facts, Prices
+from loom_grpc.core.tariff import FREE
 from loom_grpc.providers.registry import PROVIDERS
+from loom_grpc.v1.usage_pb2 import Usage
 
 AT_HOME = {name: Place(row.dialect, row.base_url) for name, row in PROVIDERS.items()}
 GPT_4O = Facts(128_000, 16_384, True, True, True, False, False, True, False)
 GPT_4O_PRICES = Prices(Decimal("2.5"), Decimal(10), Decimal("1.25"))
+CLAUDE = Prices(Decimal(3), Decimal(15), Decimal("0.3"), Decimal("3.75"), Decimal(6))
+USAGE = Usage(input_tokens=1000, output_tokens=100, cache_read_tokens=400)
 
 
 def test_prices_are_not_known_before_they_are_loaded() -> None:
@@ -76,8 +80,8 @@ def test_a_host_says_more_than_a_name() -> None:
 @pytest.mark.parametrize(
     ("provider", "model", "prices"),
     [
-        ("anthropic", "claude-sonnet-4-5", Prices(Decimal(3), Decimal(15), Decimal("0.3"), Decimal("3.75"))),
-        ("vertex", "anthropic/claude-sonnet-4-5@20250929", Prices(Decimal(3), Decimal(15), Decimal("0.3"), Decimal("3.75"))),
+        ("anthropic", "claude-sonnet-4-5", CLAUDE),
+        ("vertex", "anthropic/claude-sonnet-4-5@20250929", CLAUDE),
         ("gemini", "gemini-2.5-pro", Prices(Decimal("1.25"), Decimal(10), Decimal("0.125"))),
         ("vertex", "gemini-2.5-pro", Prices(Decimal("1.25"), Decimal(10), Decimal("0.125"))),
         ("zai", "glm-4.7", Prices(Decimal("0.6"), Decimal("2.2"), Decimal("0.11"))),
@@ -112,3 +116,57 @@ def test_callers_cannot_make_it_remember_without_end(monkeypatch: pytest.MonkeyP
 
     assert known.facts("openai", "gpt-4o") == facts
     assert known.facts("openai", "gpt-4o") is not facts
+
+
+async def test_a_call_costs_what_the_package_says_once_it_is_loaded() -> None:
+    known = Catalogue(AT_HOME, {})
+    before = known.tariff("openai", "gpt-4o")
+    await known.load_prices()
+    after = known.tariff("openai", "gpt-4o")
+
+    assert before is None
+    assert after is not None
+    assert after.cost(USAGE) == 600 * 2_500 + 400 * 1_250 + 100 * 10_000
+    assert known.tariff("openai", "gpt-4o") is after
+
+
+async def test_a_call_costs_what_the_configuration_says_before_all_else() -> None:
+    own = Facts(prices=Prices(Decimal(1), Decimal(2)))
+    known = Catalogue(AT_HOME, {"openai/gpt-4o": own, "ollama/gpt-oss:20b": own, "nobody/model": own})
+    await known.load_prices()
+    tariffs = [known.tariff(*name) for name in [("openai", "gpt-4o"), ("ollama", "gpt-oss:20b"), ("nobody", "model")]]
+
+    assert [tariff and tariff.cost(USAGE) for tariff in tariffs] == [1000 * 1_000 + 100 * 2_000] * 3
+
+
+@pytest.mark.parametrize(("provider", "model"), [("ollama", "gpt-oss:20b"), ("mock", "mock-words")])
+def test_what_runs_on_ones_own_machines_costs_nothing(provider: str, model: str) -> None:
+    assert Catalogue(AT_HOME, {}).tariff(provider, model) is FREE
+
+
+async def test_vectors_cost_what_their_prompts_do() -> None:
+    known = Catalogue(AT_HOME, {})
+    await known.load_prices()
+    tariff = known.tariff("openai", "text-embedding-3-small")
+
+    assert tariff is not None
+    assert tariff.cost(Usage(input_tokens=1000)) == 1000 * 20
+
+
+async def test_a_model_whose_price_nobody_knows_has_no_tariff() -> None:
+    known = Catalogue(AT_HOME | {"mine": Place("openai", "http://10.0.0.7/v1")}, {"mine/house-7b": Facts(tools=True)})
+    await known.load_prices()
+
+    assert known.tariff("mine", "house-7b") is None
+    assert known.tariff("openai", "no-such-model") is None
+    assert known.tariff("nobody", "gpt-4o") is None
+
+
+def test_callers_cannot_make_it_remember_tariffs_without_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(catalogue, "_MOST", 3)
+    known = Catalogue(AT_HOME, {"openai/mine": Facts(prices=Prices(Decimal(1), Decimal(2)))})
+    tariff = known.tariff("openai", "mine")
+    for number in range(3):
+        known.tariff("openai", f"model-{number}")
+
+    assert known.tariff("openai", "mine") is not tariff

@@ -686,6 +686,17 @@ def test_what_a_call_has_beside_the_usual_comes_back_with_it() -> None:
     )
 
 
+def test_usage_tells_what_is_kept_for_an_hour() -> None:
+    usage = {
+        "input_tokens": 17,
+        "cache_creation_input_tokens": 2056,
+        "cache_creation": {"ephemeral_5m_input_tokens": 56, "ephemeral_1h_input_tokens": 2000},
+    }
+    result = whole(message({"type": "text", "text": "Hi"}, usage=usage)).usage
+
+    assert (result.input_tokens, result.cache_write_tokens, result.cache_write_1h_tokens) == (2073, 2056, 2000)
+
+
 def test_usage_is_laid_over_key_by_key() -> None:
     usage = {"input_tokens": 3, "cache_read_input_tokens": 20, "cache_creation_input_tokens": 100, "output_tokens": 1}
     start = {"type": "message_start", "message": {"id": "msg_1", "model": "m", "usage": usage}}

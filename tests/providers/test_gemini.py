@@ -471,6 +471,33 @@ def test_the_reason_for_the_end_is_told_in_both_vocabularies(reason: str | int, 
     assert (response.finish_reason, response.stop_reason) == (str(reason), meaning)
 
 
+def test_usage_tells_of_audio_and_images() -> None:
+    usage = {
+        "promptTokenCount": 100,
+        "promptTokensDetails": [{"modality": "TEXT", "tokenCount": 50}, {"modality": "AUDIO", "tokenCount": 30},
+                                {"modality": "IMAGE", "tokenCount": 20}],
+        "toolUsePromptTokenCount": 9,
+        "toolUsePromptTokensDetails": [{"modality": "IMAGE", "tokenCount": 9}],
+        "cachedContentTokenCount": 40,
+        "cacheTokensDetails": [{"modality": "AUDIO", "tokenCount": 15}, {"modality": "TEXT", "tokenCount": 25}],
+        "candidatesTokenCount": 60,
+        "candidatesTokensDetails": [{"modality": "AUDIO", "tokenCount": 7}, {"modality": "IMAGE", "tokenCount": 8}],
+    }  # fmt: skip
+    events, _ = decoded(candidate({"text": "Hi"}) | {"usageMetadata": usage})
+
+    assert events[-1].completed.response.usage == Usage(
+        input_tokens=109,
+        output_tokens=60,
+        cache_read_tokens=40,
+        provider_usage_json=orjson.dumps(usage).decode(),
+        input_audio_tokens=30,
+        cache_read_audio_tokens=15,
+        output_audio_tokens=7,
+        input_image_tokens=29,
+        output_image_tokens=8,
+    )
+
+
 def test_a_refused_prompt_is_an_empty_answer_with_the_reason_of_the_refusal() -> None:
     events, failure = decoded({"promptFeedback": {"blockReason": "PROHIBITED_CONTENT"}})
 

@@ -60,7 +60,7 @@ from loom_grpc.v1.message_pb2 import (
     ToolChoice,
     ToolDefinition,
 )
-from loom_grpc.v1.usage_pb2 import Usage
+from loom_grpc.v1.usage_pb2 import Cost, Usage
 from tests.wire.cases import Case, fixtures, read
 
 HELLO = Message(role=ROLE_USER, content="Hello")
@@ -746,6 +746,35 @@ def test_usage_has_one_meaning_for_every_host(usage: dict[str, Any], expected: t
         read.reasoning_tokens,
     )
     assert orjson.loads(read.provider_usage_json) == usage
+
+
+def test_usage_tells_of_audio_and_images() -> None:
+    usage = {
+        "prompt_tokens": 100,
+        "completion_tokens": 50,
+        "prompt_tokens_details": {"audio_tokens": 30, "image_tokens": 20},
+        "completion_tokens_details": {"audio_tokens": 40, "image_tokens": 5},
+    }
+    read = answered(chunk(content="Hi"), chunk("stop"), {"choices": [], "usage": usage}, "[DONE]").usage
+
+    assert read == Usage(
+        input_tokens=100,
+        output_tokens=50,
+        input_audio_tokens=30,
+        input_image_tokens=20,
+        output_audio_tokens=40,
+        output_image_tokens=5,
+        provider_usage_json=orjson.dumps(usage).decode(),
+    )
+
+
+def test_what_the_provider_says_that_the_call_cost_stands_beside_the_usage() -> None:
+    usage = {"prompt_tokens": 1, "completion_tokens": 1, "cost": 0.0001346}
+    with_cost = answered(chunk(content="Hi"), chunk("stop"), {"choices": [], "usage": usage}, "[DONE]")
+    without = answered(chunk(content="Hi"), chunk("stop"), {"choices": [], "usage": {"prompt_tokens": 1}}, "[DONE]")
+
+    assert with_cost.reported_cost == Cost(nanos=134_600, currency_code="USD")
+    assert not without.HasField("reported_cost")
 
 
 def test_usage_is_not_made_up() -> None:

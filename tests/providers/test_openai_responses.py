@@ -23,6 +23,7 @@ from loom_grpc.v1.llm_service_pb2 import (
     StopReason,
 )
 from loom_grpc.v1.message_pb2 import Media, Part
+from loom_grpc.v1.usage_pb2 import Cost, Usage
 
 HEAD: dict[str, Any] = {"id": "resp_1", "model": "gpt-5", "status": "in_progress", "output": []}
 CREATED = {"type": "response.created", "response": HEAD}
@@ -136,6 +137,38 @@ def test_what_only_the_last_event_has_is_read_there() -> None:
     _, events = decoded(CREATED, last(output=[message]))
 
     assert events[-1].completed.response.message.content == "Hello."
+
+
+def test_usage_tells_of_every_kind_of_tokens_and_of_the_cost() -> None:
+    usage = {
+        "input_tokens": 100,
+        "output_tokens": 50,
+        "input_tokens_details": {
+            "cached_tokens": 40,
+            "cache_write_tokens": 10,
+            "image_tokens": 20,
+            "audio_tokens": 5,
+        },
+        "output_tokens_details": {"reasoning_tokens": 7, "image_tokens": 9, "audio_tokens": 3},
+        "cost_in_usd_ticks": 4_890_000,
+    }
+    message = {"type": "message", "content": [{"type": "output_text", "text": "Hello."}]}
+    _, events = decoded(CREATED, last(output=[message], usage=usage))
+    response = events[-1].completed.response
+
+    assert response.usage == Usage(
+        input_tokens=100,
+        output_tokens=50,
+        cache_read_tokens=40,
+        cache_write_tokens=10,
+        reasoning_tokens=7,
+        input_image_tokens=20,
+        input_audio_tokens=5,
+        output_image_tokens=9,
+        output_audio_tokens=3,
+        provider_usage_json=orjson.dumps(usage).decode(),
+    )
+    assert response.reported_cost == Cost(nanos=489_000, currency_code="USD")
 
 
 def test_encrypted_reasoning_is_kept_for_the_next_turn() -> None:
