@@ -6,18 +6,18 @@ import asyncio
 import os
 import sqlite3
 import tempfile
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, closing, contextmanager, suppress
 from pathlib import Path
 from typing import Any, Final, cast
 
-from sqlalchemy import URL, Table, event, make_url
+from sqlalchemy import URL, Connection, Table, event, make_url
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.exc import ArgumentError, DBAPIError, SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 
 from loom_grpc.core.account import StoreError
-from loom_grpc.storage.migration import Change, upgrade
+from loom_grpc.storage.migration import Change, downgrade, upgrade
 
 _DRIVERS: Final = {
     "postgres": "postgresql+psycopg",
@@ -67,12 +67,14 @@ class Database:
 
         Raises `StoreError`, also when the tables are those of a newer version.
         """
-        with self._explained():
-            if self.dialect == "sqlite":
-                await asyncio.to_thread(_make_file, str(self._url.database))
-            async with asyncio.timeout(longest_s), self._engine.begin() as connection:
-                change = await connection.run_sync(upgrade)
+        change = await self._migrate(upgrade, longest_s)
         self._ready = True
+        return change
+
+    async def downgrade(self, revision: str, longest_s: float = 600.0) -> Change:
+        """Brings the tables back to an earlier revision, or none, with the loss of all that only later ones hold; raises `StoreError`."""
+        change = await self._migrate(lambda connection: downgrade(connection, revision), longest_s)
+        self._ready = False
         return change
 
     @asynccontextmanager
@@ -94,6 +96,13 @@ class Database:
     async def close(self) -> None:
         """Closes all connections."""
         await self._engine.dispose()
+
+    async def _migrate(self, migrate: Callable[[Connection], Change], longest_s: float) -> Change:
+        with self._explained():
+            if self.dialect == "sqlite":
+                await asyncio.to_thread(_make_file, str(self._url.database))
+            async with asyncio.timeout(longest_s), self._engine.begin() as connection:
+                return await connection.run_sync(migrate)
 
     @contextmanager
     def _explained(self) -> Iterator[None]:

@@ -55,6 +55,19 @@ class Lease:
             with suppress(StoreError):
                 await self._execute(delete(ACCOUNT_HOLD).where(self._mine))
 
+    @asynccontextmanager
+    async def held_if_free(self) -> AsyncIterator[bool]:
+        """Gives whether nobody else holds it, and then keeps everybody else from it; raises `StoreError`."""
+        if not await self._try_to_take():
+            yield False
+            return
+        try:
+            async with _beside(self._prolong()):
+                yield True
+        finally:
+            with suppress(StoreError):
+                await self._execute(delete(ACCOUNT_HOLD).where(self._mine))
+
     async def _take(self) -> None:
         longest_s = 1.5 * self._lease_s
         try:

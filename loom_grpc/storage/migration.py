@@ -1,4 +1,4 @@
-"""Bringing the tables to what this version needs."""
+"""Bringing the tables to what this version needs, and back to what an earlier one needs."""
 
 from __future__ import annotations
 
@@ -30,6 +30,30 @@ def upgrade(connection: Connection) -> Change:
 
     On SQLite the transaction must have begun as a writer's.
     """
+    config, script, before = _begin(connection)
+    after = script.get_current_head() or ""
+    if before != after:
+        command.upgrade(config, "head")
+    return Change(before, after)
+
+
+def downgrade(connection: Connection, revision: str) -> Change:
+    """Goes back to an earlier revision as `upgrade` goes forward, with all that only later ones hold; an empty one is no tables at all.
+
+    Raises `StoreError` also for a revision that there is not, and for a later one.
+    """
+    config, script, before = _begin(connection)
+    earlier = [""] if not before else ["", *(each.revision for each in script.iterate_revisions(before, "base"))]
+    if revision not in earlier:
+        known = ", ".join(sorted(earlier[1:])) or "none"
+        raise StoreError(f"there is no revision {revision} to go back to; those up to the database's own are {known}")
+    if before != revision:
+        command.downgrade(config, revision or "base")
+    return Change(before, revision)
+
+
+def _begin(connection: Connection) -> tuple[Config, ScriptDirectory, str]:
+    """Keeps other processes from migrating, and returns what Alembic needs and the present revision."""
     if connection.dialect.name == "postgresql":
         connection.execute(text("SELECT pg_advisory_xact_lock(:number)"), {"number": _LOCK})
     config = Config()
@@ -38,12 +62,9 @@ def upgrade(connection: Connection) -> Change:
     config.attributes["connection"] = connection
     script = ScriptDirectory.from_config(config)
     before = MigrationContext.configure(connection).get_current_revision() or ""
-    after = script.get_current_head() or ""
     if before and before not in {revision.revision for revision in script.walk_revisions()}:
         raise StoreError(
-            f"the database is of a newer version of loom-grpc (its revision is {before}, {after} is the newest known here);"
-            " upgrade this server, or give it another database"
+            f"the database is of a newer version of loom-grpc (its revision is {before}, {script.get_current_head()} is the newest"
+            " known here); upgrade this server, or give it another database"
         )
-    if before != after:
-        command.upgrade(config, "head")
-    return Change(before, after)
+    return config, script, before

@@ -4,7 +4,20 @@ from __future__ import annotations
 
 from typing import Final
 
-from sqlalchemy import BigInteger, Boolean, Column, Double, Integer, MetaData, Table, Text
+from sqlalchemy import (
+    BigInteger,
+    Boolean,
+    CheckConstraint,
+    Column,
+    Double,
+    ForeignKey,
+    Integer,
+    LargeBinary,
+    MetaData,
+    Table,
+    Text,
+    UniqueConstraint,
+)
 
 METADATA: Final = MetaData(
     naming_convention={
@@ -16,7 +29,15 @@ METADATA: Final = MetaData(
         "pk": "pk_%(table_name)s",
     }
 )
-"""All tables. Times are seconds since 1970."""
+"""All tables. Times are seconds since 1970, and microseconds since 1970 where the name says so."""
+
+ACCESS_REVISION: Final = Table(
+    "access_revision",
+    METADATA,
+    Column("id", Integer, primary_key=True, autoincrement=False),
+    Column("number", BigInteger, nullable=False),
+)
+"""One row, whose number rises with every change of a key, a user, a team, an organization or a budget."""
 
 ACCOUNT_CREDENTIAL: Final = Table(
     "account_credential",
@@ -65,6 +86,77 @@ ACCOUNT_REVISION: Final = Table(
     Column("number", BigInteger, nullable=False),
 )
 """One row, whose number rises with every change of an account or a record."""
+
+ORGANIZATION: Final = Table(
+    "organization",
+    METADATA,
+    Column("id", Text, primary_key=True),
+    Column("display_name", Text, nullable=False),
+    Column("limits", Text, comment="JSON, by the names of the message Limits"),
+    Column("disabled", Boolean, nullable=False),
+    Column("created_us", BigInteger),
+)
+"""The organizations."""
+
+TEAM: Final = Table(
+    "team",
+    METADATA,
+    Column("id", Text, primary_key=True),
+    Column("organization", Text, ForeignKey("organization.id")),
+    Column("display_name", Text, nullable=False),
+    Column("limits", Text, comment="JSON, by the names of the message Limits"),
+    Column("disabled", Boolean, nullable=False),
+    Column("created_us", BigInteger),
+)
+"""The teams."""
+
+PERSON: Final = Table(
+    "person",  # `user` is a word of SQL's own
+    METADATA,
+    Column("id", Text, primary_key=True),
+    Column("organization", Text, ForeignKey("organization.id")),
+    Column("team", Text, ForeignKey("team.id")),
+    Column("display_name", Text, nullable=False),
+    Column("role", Integer, nullable=False, comment="a number of the enum AccessRole"),
+    Column("limits", Text, comment="JSON, by the names of the message Limits"),
+    Column("disabled", Boolean, nullable=False),
+    Column("created_us", BigInteger),
+)
+"""The users."""
+
+API_KEY: Final = Table(
+    "api_key",
+    METADATA,
+    Column("id", Text, primary_key=True),
+    Column("sha256", LargeBinary, nullable=False, unique=True, comment="of the key's text, which is kept nowhere"),
+    Column("prefix", Text, nullable=False),
+    Column("display_name", Text, nullable=False),
+    Column("person", Text, ForeignKey("person.id")),
+    Column("team", Text, ForeignKey("team.id")),
+    Column("organization", Text, ForeignKey("organization.id")),
+    Column("role", Integer, nullable=False, comment="a number of the enum AccessRole"),
+    Column("allowed", Text, comment="JSON, by the names of the message Allowed"),
+    Column("limits", Text, comment="JSON, by the names of the message Limits"),
+    Column("created_us", BigInteger),
+    Column("expires_us", BigInteger),
+    Column("revoked_us", BigInteger),
+    Column("replaced_by", Text, nullable=False, comment="the id of the key after it, or empty"),
+)
+"""The keys of callers."""
+
+BUDGET: Final = Table(
+    "budget",
+    METADATA,
+    Column("id", Text, primary_key=True),
+    Column("scope_kind", Text, nullable=False, comment="key, user, team or organization"),
+    Column("scope_id", Text, nullable=False),
+    Column("period", Text, nullable=False, comment="day, month or total"),
+    Column("cap_nanos", BigInteger, nullable=False, comment="billionths of a dollar"),
+    Column("created_us", BigInteger),
+    UniqueConstraint("scope_kind", "scope_id", "period"),
+    CheckConstraint("cap_nanos >= 0", name="cap_nanos"),
+)
+"""What may be spent; what was is in the ledger's tables."""
 
 KEPT_RESPONSE: Final = Table(
     "kept_response",

@@ -7,12 +7,12 @@ from pathlib import Path
 
 import pytest
 
-from tests.postgres import Postgres, postgres_server
+from tests.postgres import Databases, databases
 
 
 @pytest.fixture(scope="session")
-def postgres() -> Iterator[Postgres]:
-    with postgres_server() as server:
+def postgres() -> Iterator[Databases]:
+    with databases() as server:
         yield server
 
 
@@ -21,5 +21,5 @@ def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
     """The URL of an empty database."""
     if request.param == "sqlite":
         return f"sqlite:///{tmp_path}/loom.db"
-    server: Postgres = request.getfixturevalue("postgres")
+    server: Databases = request.getfixturevalue("postgres")
     return server.new_database()

@@ -15,7 +15,7 @@ from loom_grpc.core.account import StoreError
 from loom_grpc.storage.database import Database
 from loom_grpc.storage.migration import Change
 from loom_grpc.storage.tables import ACCOUNT_REVISION
-from tests.postgres import PASSWORD, Postgres, postgres_server
+from tests.postgres import PASSWORD, Databases, Postgres, postgres_server
 from tests.program import run
 
 Open = Callable[[str], Database]
@@ -58,14 +58,14 @@ async def execute(database: Database, *statements: str) -> None:
             await connection.execute(text(statement))
 
 
-async def test_the_password_is_shown_nowhere(opened: Open, postgres: Postgres) -> None:
-    url = postgres.url("missing").replace("loom:", "nobody:")
+async def test_the_password_is_shown_nowhere(opened: Open, crashing: Postgres) -> None:
+    url = crashing.url("missing").replace("loom:", "nobody:")
     database = opened(url)
 
     with pytest.raises(StoreError) as caught:
         await database.ready()
 
-    assert repr(database) == f"Database('postgresql://127.0.0.1:{postgres.port}/missing')"
+    assert repr(database) == f"Database('postgresql://127.0.0.1:{crashing.port}/missing')"
     assert 'password authentication failed for user "nobody"' in str(caught.value)
     assert PASSWORD not in f"{caught.value!r} {caught.value.__cause__!r}"
     assert caught.value.__suppress_context__
@@ -90,20 +90,20 @@ def test_a_url_that_leads_nowhere_says_how_to_write_one(url: str, words: str) ->
 
 
 @pytest.mark.parametrize("scheme", ["postgres", "postgresql", "postgresql+psycopg", "postgresql+asyncpg"])
-async def test_every_spelling_of_postgresql_is_understood(opened: Open, postgres: Postgres, scheme: str) -> None:
+async def test_every_spelling_of_postgresql_is_understood(opened: Open, postgres: Databases, scheme: str) -> None:
     database = opened(postgres.new_database().replace("postgresql", scheme, 1))
 
     assert await number(database) == 0
 
 
-async def test_options_of_the_url_reach_the_server(opened: Open, postgres: Postgres) -> None:
+async def test_options_of_the_url_reach_the_server(opened: Open, postgres: Databases) -> None:
     database = opened(f"{postgres.new_database()}?application_name=named&connect_timeout=3")
 
     async with database.read() as connection:
         assert await connection.scalar(text("SHOW application_name")) == "named"
 
 
-async def test_an_option_that_does_not_exist_is_explained(opened: Open, postgres: Postgres) -> None:
+async def test_an_option_that_does_not_exist_is_explained(opened: Open, postgres: Databases) -> None:
     with pytest.raises(StoreError, match='invalid connection option "sslmood"'):
         await opened(f"{postgres.url()}?sslmood=on").ready()
 
@@ -149,7 +149,7 @@ async def test_a_file_that_somebody_has_locked_is_waited_for(
     assert not upgrade.done()
     plain.execute("COMMIT")
 
-    assert await upgrade == Change("", "0002")
+    assert await upgrade == Change("", "0004")
 
 
 async def test_upgrading_takes_no_lock_away_from_the_process(
@@ -250,7 +250,7 @@ async def test_a_full_disk_is_explained_and_nothing_is_lost(opened: Open, tmp_pa
     assert await number(database) == 1
 
 
-async def test_a_cut_connection_is_replaced(opened: Open, postgres: Postgres) -> None:
+async def test_a_cut_connection_is_replaced(opened: Open, postgres: Databases) -> None:
     url = postgres.new_database()
     database = opened(url)
     await add_one(database)
@@ -264,7 +264,9 @@ async def test_a_cut_connection_is_replaced(opened: Open, postgres: Postgres) ->
     assert await number(database) == 2
 
 
-async def test_a_connection_that_is_cut_within_a_transaction_is_a_store_error(opened: Open, postgres: Postgres) -> None:
+async def test_a_connection_that_is_cut_within_a_transaction_is_a_store_error(
+    opened: Open, postgres: Databases
+) -> None:
     database = opened(postgres.new_database())
 
     with pytest.raises(StoreError, match="cannot be used: terminating connection due to administrator command"):

@@ -12,7 +12,7 @@ from loom_grpc.core.account import AccountRef, StoreError
 from loom_grpc.storage.database import Database
 from loom_grpc.storage.lease import Lease
 from loom_grpc.storage.tables import ACCOUNT_HOLD
-from tests.postgres import Postgres
+from tests.postgres import Databases
 from tests.program import ROOT, environment
 
 REF = AccountRef("anthropic", "alpha")
@@ -82,10 +82,32 @@ async def test_one_who_gives_up_leaves_the_others_hold(database: Database) -> No
         assert (waiting.cancelled(), await holds(database)) == (True, 1)
 
 
-async def test_what_was_done_stands_when_letting_go_fails(postgres: Postgres) -> None:
+async def test_what_was_done_stands_when_letting_go_fails(postgres: Databases) -> None:
     database = Database(postgres.new_database())
     await database.ready()
 
     async with Lease(database, REF, 60.0).held(), database.write() as connection:
         await connection.exec_driver_sql("ALTER TABLE account_hold RENAME TO elsewhere")
     await database.close()
+
+
+async def test_who_does_not_want_to_wait_hears_whether_it_is_free(database: Database) -> None:
+    async with Lease(database, REF, 60.0).held_if_free() as first:
+        async with Lease(database, REF, 60.0).held_if_free() as second:
+            told = (first, second)
+        assert await holds(database) == 1  # the second has not let go of what is the first's
+
+    assert told == (True, False)
+    assert await holds(database) == 0
+
+
+async def test_what_a_process_that_died_held_is_free_after_its_lease(database: Database) -> None:
+    dead = Lease(database, REF, 0.05)
+    await dead._try_to_take()  # noqa: SLF001 - and then nothing, as after a SIGKILL
+    async with asyncio.timeout(10):
+        while True:
+            async with Lease(database, REF, 60.0).held_if_free() as is_free:
+                if is_free:
+                    break
+
+    assert await holds(database) == 0

@@ -41,6 +41,12 @@ def upgrade() -> None:
     _make_records()
 
 
+def downgrade() -> None:
+    """Removes the tables."""
+    for name in ("account_revision", "account_record", "oauth_login", "account_hold", "account_credential"):
+        op.drop_table(name)
+
+
 def _make_records() -> None:
     op.create_table(
         "account_record",

@@ -21,3 +21,8 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("tenant", "id", name="pk_kept_response"),
     )
     op.create_index("ix_kept_response_expires_at", "kept_response", ["expires_at"])
+
+
+def downgrade() -> None:
+    """Removes the table."""
+    op.drop_table("kept_response")

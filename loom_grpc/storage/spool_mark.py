@@ -1,0 +1,78 @@
+"""Keeps servers whose records go to different places from sharing one spool, where one would send on what the other has left."""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import os
+import sqlite3
+from contextlib import closing
+from pathlib import Path
+from typing import Final
+
+from loom_grpc.core.ledger import SpoolError
+
+_NAME: Final = "destination"
+
+
+def mark(folder: Path, destination: str) -> int:
+    """Marks a spool as one for a destination, and returns the descriptor that holds others from marking it as long as it is open.
+
+    `destination` is any text that names where records go. A spool that nobody uses and where nothing waits may go elsewhere from now on;
+    otherwise `SpoolError` is raised. Waits for whoever marks it at the same time.
+    """
+    wanted = hashlib.sha256(destination.encode()).hexdigest().encode()
+    try:
+        descriptor = os.open(folder / _NAME, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    except OSError as error:
+        raise SpoolError(f"The spool in {folder} cannot be used: {error.strerror}.") from error
+    try:
+        _claim(descriptor, wanted, folder)
+    except BaseException:
+        os.close(descriptor)
+        raise
+    return descriptor
+
+
+def _claim(descriptor: int, wanted: bytes, folder: Path) -> None:
+    fcntl.flock(descriptor, fcntl.LOCK_SH)
+    if _read(descriptor) == wanted:
+        return
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        fcntl.flock(
+            descriptor, fcntl.LOCK_SH
+        )  # the refusal took it; another worker of this server may have been faster
+        if _read(descriptor) == wanted:
+            return
+        message = (
+            f"The spool in {folder} is in use by a server whose records go elsewhere; set another audit.spool_dir."
+        )
+        raise SpoolError(message) from None
+    before = _read(descriptor)
+    if before not in (b"", wanted) and (records := _waiting(folder)):
+        raise SpoolError(
+            f"The spool in {folder} has {records} records that are to go elsewhere. Start the server once more as it was configured "
+            f"before, or set another audit.spool_dir; or delete {folder / _NAME}, and they go where records go now."
+        )
+    os.pwrite(descriptor, wanted, 0)
+    fcntl.flock(descriptor, fcntl.LOCK_SH)
+
+
+def _read(descriptor: int) -> bytes:
+    return os.pread(descriptor, 128, 0)
+
+
+def _waiting(folder: Path) -> int:
+    """Returns how many records wait in all files of a spool."""
+    return sum(_records(path) for path in folder.glob("spool-*.db"))
+
+
+def _records(path: Path) -> int:
+    try:
+        with closing(sqlite3.connect(path)) as database:
+            sums = database.execute("SELECT (SELECT count(*) FROM record) + (SELECT count(*) FROM unreadable)")
+            return int(sums.fetchone()[0])
+    except sqlite3.Error:  # nobody can send on what nobody can read
+        return 0
