@@ -1,5 +1,5 @@
-# `make run` and `make test` need Python 3.11 and nothing else: on first use the rest is set up in .venv. Only the tests want PostgreSQL and
-# Redis, which are installed as Debian packages where they are missing.
+# `make run` and `make test` need Python 3.11 and nothing else: on first use the rest is set up in .venv. Only the tests want PostgreSQL,
+# Redis and RabbitMQ, which are installed as Debian packages where they are missing.
 
 BIN := .venv/bin
 ARGS ?=
@@ -76,6 +76,10 @@ bench: .venv/.dev ## Measures the server against a bare gRPC handler
 .PHONY: bench-peers
 bench-peers: .venv/.dev ## Measures the server beside other gateways
 	@$(BIN)/python -m benchmarks.peers $(ARGS)
+
+.PHONY: bench-governed
+bench-governed: .venv/.dev ## Measures what access, limits, budgets, records and telemetry add
+	@$(BIN)/python -m benchmarks.governed $(ARGS)
 
 .PHONY: bench-frontends
 bench-frontends: .venv/.dev ## Measures the first token through each front end

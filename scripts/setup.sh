@@ -50,6 +50,20 @@ has_redis() {
   command -v redis-server >/dev/null
 }
 
+# Those of the bus start a RabbitMQ; where Debian has started one as a service, it is left alone.
+has_rabbitmq() {
+  command -v rabbitmq-server >/dev/null || [ -x /usr/sbin/rabbitmq-server ]
+}
+
+# Installs a server that only tests need. Where that cannot be done they are skipped, but in CI: install_server PACKAGE NAME VARIABLE
+install_server() {
+  if [ -n "${CI:-}" ]; then
+    install_package "$1" "the tests need $2: install it, or name a server in $3."
+  elif [ -z "${!3:-}" ] && ! (install_package "$1" "") 2>/dev/null; then
+    echo "loom-grpc: $2 is missing, and the tests that need it are skipped. As root: apt-get install $1; or name a server in $3" >&2
+  fi
+}
+
 make_venv() {
   local python
   python="$(find_python)"
@@ -59,10 +73,13 @@ make_venv() {
 
 echo "Setting up .venv for: $1 (only once) ..."
 if [ "$1" = dev ] && ! has_postgres; then
-  install_package postgresql "the tests need PostgreSQL: install it so that its program initdb is in the PATH."
+  install_server postgresql PostgreSQL LOOM_TEST_POSTGRES_URL
 fi
 if [ "$1" = dev ] && ! has_redis; then
-  install_package redis-server "the tests need Redis: install it so that its program redis-server is in the PATH."
+  install_server redis-server Redis LOOM_TEST_REDIS_URL
+fi
+if [ "$1" = dev ] && ! has_rabbitmq; then
+  install_server rabbitmq-server RabbitMQ LOOM_TEST_RABBITMQ_URL
 fi
 # After an upgrade of the system the Python that a virtual environment points to may be gone.
 .venv/bin/python -m pip --version >/dev/null 2>&1 || make_venv

@@ -9,6 +9,7 @@ import pytest
 from hypothesis import settings
 
 from tests.program import Server, served
+from tests.rabbitmq_server import RabbitServer, rabbitmq_server
 
 # How long an example takes says more of the machine than of the code; and a change is judged by the same examples everywhere, while
 # `pytest --hypothesis-profile=search` looks for others.
@@ -26,4 +27,11 @@ def live_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     """One `loom-grpc serve` with the mock provider for all tests that only call it."""
     flags = ("--grpc-address", "127.0.0.1:0", "--http-address", "127.0.0.1:0")
     with served("serve", *flags, cwd=tmp_path_factory.mktemp("server")) as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def rabbitmq() -> Iterator[RabbitServer]:
+    """One RabbitMQ for all tests of the bus, which takes seconds to start; who kills it starts it again."""
+    with rabbitmq_server() as server:
         yield server

@@ -1,0 +1,1 @@
+"""The process that takes records from the broker into the ledger."""

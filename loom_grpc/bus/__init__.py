@@ -1,0 +1,1 @@
+"""Brokers between servers and the database."""
