@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-import hmac
 import io
+import time
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -17,8 +17,11 @@ import orjson
 from google.protobuf.timestamp_pb2 import Timestamp
 from yarl import URL
 
+from loom_grpc.access.authority import Authority
+from loom_grpc.access.book import Book
+from loom_grpc.access.latest import Latest
 from loom_grpc.app import App
-from loom_grpc.config import Config
+from loom_grpc.config import AccessConfig, Config, LimitsConfig
 from loom_grpc.core.call import Call, Send
 from loom_grpc.core.errors import (
     ACCOUNT_EXISTS,
@@ -28,13 +31,15 @@ from loom_grpc.core.errors import (
     LOGIN_STATE_INVALID,
     PERMISSION_DENIED,
     PROVIDER_NOT_CONFIGURED,
-    UNAUTHENTICATED,
     LlmError,
 )
-from loom_grpc.core.ports import Admin, Gateway, ProviderState
+from loom_grpc.core.ports import Admin, Gatekeeper, Gateway, Office, ProviderState
+from loom_grpc.core.principal import Shown
+from loom_grpc.quota.throttle import Throttle
 from loom_grpc.server.edge import GrpcEdge
 from loom_grpc.shim.serve import HttpEdge
 from loom_grpc.telemetry import Telemetry
+from loom_grpc.v1.access_pb2 import AccessSnapshot
 from loom_grpc.v1.admin_service_pb2 import (
     ACCOUNT_KIND_API_KEY,
     ACCOUNT_KIND_OAUTH,
@@ -48,7 +53,7 @@ from loom_grpc.v1.admin_service_pb2 import (
 from loom_grpc.v1.admin_service_pb2_grpc import AdminServiceStub
 from loom_grpc.v1.llm_service_pb2 import CountTokensResponse, EmbedResponse, Model
 
-KEY = "operator-key-0123456789abcdef"
+KEY = "la_BXq7cVn2Lr9TzKp4Wm6Yd1"
 PROVIDERS_KEY = "sk-of-the-provider-0123456789"
 CODE = "code-of-the-login-0123456789"
 STATE = "state-of-the-login-0123456789"
@@ -72,12 +77,31 @@ class Books:
     waiting: asyncio.Event | None = None
     """What every act waits for."""
 
-    def admin(self, key: str) -> Admin:
-        if self.key is None:
-            raise LlmError(PERMISSION_DENIED, "The server has no admin key; set admin.api_key.")
-        if not hmac.compare_digest(key.encode(), self.key.encode()):
-            raise LlmError(UNAUTHENTICATED, "Administration needs the admin key.")
+    def __post_init__(self) -> None:
+        async def refresh() -> None:
+            """Finds nothing new: no key is known here but the admin's."""
+
+        self._authority = Authority(
+            AccessConfig(),
+            Book(AccessSnapshot(), LimitsConfig(), ()),
+            admin_key=lambda: self.key or "",
+            throttle=Throttle(None, 1000, 900.0, 30.0, 3600.0),
+            clock=time.time,
+            latest=Latest(refresh, lambda: False),
+        )
+
+    @property
+    def gatekeeper(self) -> Gatekeeper:
+        return self._authority
+
+    def conclude(self, call: Call, error: LlmError | None = None, *, cancelled: bool = False) -> None:
+        """Keeps no records."""
+
+    def admin(self, shown: Shown) -> Admin:
         return self
+
+    def office(self, shown: Shown) -> Office:
+        raise LlmError(PERMISSION_DENIED, "There is no office here.")
 
     async def reload_config(self) -> list[str]:
         await self._begin("openai")
@@ -147,7 +171,7 @@ class Books:
     async def answer(self, call: Call, send: Send) -> None:
         raise LlmError(PROVIDER_NOT_CONFIGURED, "Nothing answers here.")
 
-    async def list_models(self, provider: str = "") -> list[Model]:
+    async def list_models(self, call: Call, provider: str = "") -> list[Model]:
         return []
 
     async def embed(self, call: Call) -> EmbedResponse:
@@ -199,9 +223,10 @@ def configuration(**more: Any) -> Config:
 
 @asynccontextmanager
 async def open_server(folder: Path, **more: Any) -> AsyncIterator[Desk]:
-    """Serves the whole pipeline over gRPC and over HTTP; accounts are kept in the folder."""
+    """Serves the whole pipeline over gRPC and over HTTP; everything is kept in the folder."""
     config = configuration(admin={"api_key": KEY}, credentials={"file": folder / "credentials.json"}, **more)
-    async with App(config, {}, Telemetry(config, stream=io.BytesIO())) as app, open_desk(app, config) as desk:
+    environ = {"XDG_STATE_HOME": str(folder)}
+    async with App(config, environ, Telemetry(config, stream=io.BytesIO())) as app, open_desk(app, config) as desk:
         yield desk
 
 

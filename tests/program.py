@@ -40,6 +40,12 @@ def environment(extra: Mapping[str, str] | None = None) -> dict[str, str]:
     return kept | {"PYTHONPATH": str(ROOT), "TERM": "xterm"} | dict(extra or {})
 
 
+def _environment_in(cwd: Path, extra: Mapping[str, str] | None) -> dict[str, str]:
+    """Makes an environment whose state is that of one test: what a killed server has left is not for that of another test."""
+    given = dict(extra or {})
+    return environment(given if "HOME" in given else {"XDG_STATE_HOME": f"{cwd}/.state"} | given)
+
+
 async def run(
     *arguments: str | bytes,
     stdin: bytes = b"",
@@ -54,7 +60,7 @@ async def run(
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
-        env=environment(env),
+        env=_environment_in(cwd, env),
         cwd=cwd,
     )
     out, err = await asyncio.wait_for(process.communicate(stdin), WAIT_S)
@@ -121,7 +127,7 @@ async def at_terminal(*arguments: str, env: Mapping[str, str] | None = None, cwd
         stdin=tty,
         stdout=tty,
         stderr=tty,
-        env=environment(env),
+        env=_environment_in(cwd, env),
         cwd=cwd,
         start_new_session=True,
     )
@@ -174,7 +180,12 @@ def served(*arguments: str, env: Mapping[str, str] | None = None, cwd: Path, las
     with (
         tempfile.TemporaryFile("w+") as log,
         subprocess.Popen(  # noqa: S603
-            [*COMMAND, *arguments], stdout=subprocess.PIPE, stderr=log, text=True, env=environment(env), cwd=cwd
+            [*COMMAND, *arguments],
+            stdout=subprocess.PIPE,
+            stderr=log,
+            text=True,
+            env=_environment_in(cwd, env),
+            cwd=cwd,
         ) as process,
     ):
         try:

@@ -8,8 +8,6 @@ import time
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from typing import Final
 
-from google.protobuf.timestamp_pb2 import Timestamp
-
 from loom_grpc.app.accounts import Accounts
 from loom_grpc.app.provider import Provider
 from loom_grpc.app.records import Records
@@ -21,10 +19,11 @@ from loom_grpc.core.errors import (
     ACCOUNT_NOT_FOUND,
     INVALID_REQUEST,
     LOGIN_STATE_INVALID,
-    STORAGE_UNAVAILABLE,
     LlmError,
+    storage_unavailable,
 )
 from loom_grpc.core.health import Condition, Event
+from loom_grpc.core.moment import timestamp
 from loom_grpc.credentials.oauth import new_state, new_verifier
 from loom_grpc.v1.admin_service_pb2 import (
     ACCOUNT_KIND_OAUTH,
@@ -48,8 +47,6 @@ _STATUS: Final[dict[Condition, AccountStatus.ValueType]] = {
     Condition.OFF: ACCOUNT_STATUS_DISABLED,
 }
 _LONGEST_KEY: Final = 16 * 1024
-_LAST_SECOND: Final = 253_402_300_799
-"""The end of the year 9999, after which a `Timestamp` cannot be written."""
 _TAKE_NO_KEY: Final = {
     "vertex": "provider: Vertex AI takes no keys; give it accounts with a credentials_file in the configuration.",
     "mock": "provider: the mock provider takes no keys.",
@@ -148,7 +145,7 @@ class Administration:
         except StoreError as error:
             raise _unavailable(error) from error
         url = await asyncio.to_thread(app.authorize_url, state, verifier)  # the first one loads Authlib
-        return StartLoginResponse(authorize_url=url, state=state, expire_time=_timestamp(expires))
+        return StartLoginResponse(authorize_url=url, state=state, expire_time=timestamp(expires))
 
     async def finish_login(self, provider: str, code: str, state: str) -> Account:
         """Ends an OAuth login; some providers show the code with the state behind a `#`."""
@@ -264,10 +261,10 @@ class Administration:
             configured=account.configured,
             status=_STATUS[health.condition],
             disabled_by_operator=health.condition is Condition.OFF,
-            cooling_until=_timestamp(health.until) if health.condition is Condition.COOLING else None,
+            cooling_until=timestamp(health.until) if health.condition is Condition.COOLING else None,
             last_error=health.last_error,
-            last_error_time=_timestamp(health.last_error_at) if health.last_error else None,
-            token_expire_time=_timestamp(expires) if expires is not None else None,
+            last_error_time=timestamp(health.last_error_at) if health.last_error else None,
+            token_expire_time=timestamp(expires) if expires is not None else None,
             calls_in_flight=health.in_flight,
             **counts._asdict(),
         )
@@ -281,12 +278,6 @@ def _check_key(key: str) -> None:
         raise LlmError(INVALID_REQUEST, message, field="api_key")
 
 
-def _timestamp(seconds: float) -> Timestamp:
-    """Writes a time; one that lies outside of what can be written becomes the nearest that can be."""
-    seconds = min(max(seconds, 0.0), _LAST_SECOND)
-    return Timestamp(seconds=int(seconds), nanos=int(seconds % 1 * 1e9))
-
-
 def _exists(ref: AccountRef) -> LlmError:
     message = f"id: {ref.provider} has an account {ref.id} already; choose another id, or remove that one."
     return LlmError(ACCOUNT_EXISTS, message, field="id")
@@ -297,4 +288,4 @@ def _invalid_state(message: str) -> LlmError:
 
 
 def _unavailable(error: StoreError, opening: str = "") -> LlmError:
-    return LlmError(STORAGE_UNAVAILABLE, f"{opening}{error}")
+    return storage_unavailable(f"{opening}{error}")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import hmac
+import time
 from collections.abc import Mapping
 from contextlib import AsyncExitStack
 from functools import partial
@@ -12,24 +12,33 @@ from types import TracebackType
 from typing import Self
 from weakref import WeakSet
 
+from loom_grpc.app.access import make_doors, make_meter
 from loom_grpc.app.accounts import Accounts
 from loom_grpc.app.administration import Administration, Reload
 from loom_grpc.app.cache import Caching
+from loom_grpc.app.call_records import CallRecords
 from loom_grpc.app.kept import make_kept
-from loom_grpc.app.parts import Parts, make_parts, retire
+from loom_grpc.app.ledgers import open_ledger, shared_database
+from loom_grpc.app.office import Office
+from loom_grpc.app.parts import Parts, make_parts, rate_of, refuse_weak, retire
 from loom_grpc.app.provider import Provider
 from loom_grpc.app.records import Records
+from loom_grpc.app.secret import make_secrets
 from loom_grpc.app.state import provider_state
 from loom_grpc.app.store import make_store
 from loom_grpc.app.upkeep import Upkeep
 from loom_grpc.config import Config, changed_keys, oauth_of, refuse_fixed
 from loom_grpc.config.tree import references
 from loom_grpc.core.call import Call, Handler, Send
-from loom_grpc.core.errors import INVALID_REQUEST, MODEL_NOT_FOUND, PERMISSION_DENIED, UNAUTHENTICATED, LlmError
+from loom_grpc.core.errors import INVALID_REQUEST, MODEL_NOT_FOUND, PERMISSION_DENIED, LlmError
 from loom_grpc.core.estimate import estimate_tokens
-from loom_grpc.core.ports import Admin, ProviderState
+from loom_grpc.core.ports import Admin, Gatekeeper, ProviderState
+from loom_grpc.core.principal import Allowed, Shown
+from loom_grpc.core.quota import Scope
 from loom_grpc.core.request import check, check_embed
-from loom_grpc.credentials.secret import Secrets
+from loom_grpc.core.route import Chain
+from loom_grpc.processors.guard import not_allowed
+from loom_grpc.processors.limits import Limits
 from loom_grpc.providers import registry
 from loom_grpc.providers._http import Transport
 from loom_grpc.telemetry import Telemetry
@@ -46,10 +55,16 @@ class App:
     """
 
     def __init__(
-        self, config: Config, environ: Mapping[str, str], telemetry: Telemetry, shared: Path | None = None
+        self,
+        config: Config,
+        environ: Mapping[str, str],
+        telemetry: Telemetry,
+        shared: Path | None = None,
+        number: int = 0,
     ) -> None:
         self.config = config
         self._shared = shared
+        self._number = number
         self._environ = environ
         self._telemetry = telemetry
         self._stack = AsyncExitStack()
@@ -66,7 +81,9 @@ class App:
             self.provision()
             await self._secrets.start()
             await self._upkeep.start()
-            await self.parts.models.prepare()
+            await self._doors.start()
+            await self._records.start()
+            await self._prepare(self.config, self.parts)
         except BaseException:
             await self.close()
             raise
@@ -86,12 +103,13 @@ class App:
         check(call.request)
         await self._handler(call, send)
 
-    async def list_models(self, provider: str = "") -> list[Model]:
-        """Returns the models of one provider; or the routes and aliases, and the models of all."""
+    async def list_models(self, call: Call, provider: str = "") -> list[Model]:
+        """Returns the models of one provider; or the routes and aliases, and the models of all; as far as the caller may ask them."""
         parts = self.parts
         if provider and provider not in parts.shelves:
             raise parts.router.unknown_provider(provider)
-        return await parts.models.list(provider)
+        allowed = call.principal.allowed
+        return [model for model in await parts.models.list(provider) if _may_be_asked(allowed, model)]
 
     async def adopt(self, config: Config) -> list[str]:
         """Serves by another configuration from now on and returns the keys that it changes; raises `ConfigError`, and then nothing changes.
@@ -111,8 +129,20 @@ class App:
     async def count_tokens(self, call: Call) -> CountTokensResponse:
         """Asks the provider, or estimates where it cannot count."""
         check(call.request)
+        counted: list[CountTokensResponse] = []
+
+        async def count(call: Call, _send: Send) -> None:
+            counted.append(await self._count(call))
+
+        await self._counted(count)(call, _no_events)
+        return counted[0]
+
+    async def _count(self, call: Call) -> CountTokensResponse:
         parts = self.parts
-        await _route(parts, call)
+        handler, allowed = await _route(parts, call), call.principal.allowed
+        call.route = handler.name if isinstance(handler, Chain) else ""
+        if not (allowed.target(call.provider, call.model) and allowed.route(call.route)):
+            raise not_allowed(call)
         pool = parts.providers[call.provider].pool
         counted = await pool.ask(call, lambda account: account.inquiry.count_tokens(call), lenient=True)
         tokens = estimate_tokens(call.request) if counted is None else counted
@@ -123,11 +153,14 @@ class App:
     async def embed(self, call: Call) -> EmbedResponse:
         """Turns texts into vectors, through the same routes, pools and retries as answers."""
         check_embed(call.embed or EmbedRequest())
-        await _ask(self.parts, call, _no_events)
+        await self._counted(partial(_ask, self.parts))(call, _no_events)
         return call.embedded or EmbedResponse()
 
     async def pass_on(self, call: Call) -> None:
         """Passes a request on to a provider's own API, with the provider's credentials."""
+        await self._counted(self._pass_on)(call, _no_events)
+
+    async def _pass_on(self, call: Call, send: Send) -> None:
         parts, name = self.parts, call.request.provider
         provider = parts.providers.get(name)
         if provider is None:
@@ -136,44 +169,62 @@ class App:
             message = f"Requests are not passed on to {name} as they are; the operator may set providers.{name}.raw."
             raise LlmError(PERMISSION_DENIED, message)
         call.provider = name
-        await provider.handler(call, _no_events)
+        await parts.shelves[name].target.handler(call, send)
 
     async def providers(self) -> list[ProviderState]:
         """Returns the providers that callers may know of."""
         names = [*_LISTED, *(name for name in self.parts.shelves if name not in _LISTED)]
         return [self._state(name) for name in names]
 
-    def admin(self, key: str) -> Admin:
-        """Lets whoever shows the admin key in."""
-        admin_key = self.parts.admin_key
-        if admin_key is None:
-            message = "Administration is off: the server has no admin key. Set admin.api_key, or LOOM_ADMIN_KEY."
-            raise LlmError(PERMISSION_DENIED, message)
-        if not hmac.compare_digest(key.encode(), admin_key.reveal().encode()):
-            raise LlmError(UNAUTHENTICATED, "Administration needs the server's admin key, in the header authorization.")
+    @property
+    def gatekeeper(self) -> Gatekeeper:
+        """Decides who may call what."""
+        return self._doors.authority
+
+    def conclude(self, call: Call, error: LlmError | None = None, *, cancelled: bool = False) -> None:
+        """Leaves the record of a call, once."""
+        self._records.recorder.conclude(call, error, cancelled=cancelled)
+
+    def admin(self, shown: Shown) -> Admin:
+        """Returns what an operator may do, who has been let in."""
         return self._administration
 
-    def provision(self) -> None:
-        """Makes everything that the configuration asks for and starts nothing; raises `ConfigError`."""
+    def office(self, shown: Shown) -> Office:
+        """Returns what an operator may do with keys, budgets and records, who has been let in."""
+        return self._office
+
+    def provision(self, *, is_check: bool = False) -> None:
+        """Makes everything that the configuration asks for and starts nothing; for a check it writes nothing. Raises `ConfigError`."""
         config, telemetry = self.config, self._telemetry
-        secrets = self._secrets = Secrets(
-            self._environ,
-            config.vault,
-            on_text=telemetry.hide,
-            on_trouble=telemetry.secret_unavailable,
-            on_rotation=telemetry.secret_rotated,
-        )
+        secrets = self._secrets = make_secrets(config, self._environ, telemetry)
         self._stack.push_async_callback(secrets.close)
-        store = make_store(config, secrets, self._environ)
+        database = shared_database(config, secrets, self._environ)
+        if database is not None:
+            self._stack.push_async_callback(database.close)
+        store = make_store(config, secrets, self._environ, database)
         self._stack.push_async_callback(store.close)
         self.kept = make_kept(config, secrets, store, self._shared)
         self._stack.push_async_callback(self.kept.close)
         accounts = self._accounts = Accounts(store, secrets, telemetry)
-        self.parts = make_parts(config, accounts, secrets, telemetry)
+        self._meter = make_meter(
+            config, secrets, self._environ, self._shared, self._number, telemetry, is_check=is_check
+        )
+        self._stack.push_async_callback(self._meter.close)
+        self.parts = make_parts(config, accounts, secrets, telemetry, self._meter)
         self._stack.push_async_callback(self._close_transports)
+        self._doors = make_doors(
+            config, self._environ, self._shared, database, self._meter, lambda: self.parts.admin_key, telemetry
+        )
+        self._stack.push_async_callback(self._doors.close)
+        ledger = partial(open_ledger, config, database)
+        self._records = CallRecords(
+            config, secrets, self._environ, ledger, lambda: self.parts.catalogue, telemetry, is_check=is_check
+        )
+        self._stack.push_async_callback(self._records.close)
+        self._office = Office(self._doors.directory, ledger, self._doors, self._meter, lambda: self.config)
         self._caching = Caching(secrets, telemetry)
         self._stack.push_async_callback(self._caching.close)
-        self._handler = self._caching.before(partial(_ask, self.parts), config)
+        self._handler = self._around(self._caching.before(partial(_ask, self.parts), config), config)
         accounts.take_over(self.parts.providers)
         records = Records(store, lambda: accounts)
         self._upkeep = Upkeep(config.credentials, store, accounts, records, telemetry)
@@ -185,21 +236,48 @@ class App:
     async def _exchange(self, config: Config) -> None:
         """Makes everything that is new, waits until it can be used, and only then changes what calls are answered with."""
         former, accounts = self.parts, self._accounts
-        parts = make_parts(config, accounts, self._secrets, self._telemetry, former)
+        parts = make_parts(config, accounts, self._secrets, self._telemetry, self._meter, former)
         try:
-            handler = self._caching.before(partial(_ask, parts), config)
+            handler = self._around(self._caching.before(partial(_ask, parts), config), config)
             await self._secrets.settle()
             await self._upkeep.make_ready(accounts.newcomers(parts.providers))
-            await parts.models.prepare()
+            await self._prepare(config, parts)
+            book = await self._doors.prepare(config)
         except BaseException:
             retire(parts.providers, kept=former.providers)
             raise
         accounts.take_over(parts.providers)
         self.parts, self._handler, self.config = parts, handler, config
         self._telemetry.reconfigure(config)
+        self._doors.reconfigure(config, book)
         for provider in retire(former.providers, kept=parts.providers):
             self._retired.add(provider.transport)
             self._farewell(provider)
+
+    def _around(self, handler: Handler, config: Config) -> Handler:
+        """Puts the limits and the records around what answers calls."""
+        limits = config.limits
+        address = rate_of(Scope("address", ""), limits.address)
+        return self._records.recorder.around(
+            Limits(
+                handler,
+                self._meter,
+                address=address if any(limit is not None for limit in address[1:]) else None,
+                assumed_tokens=limits.assumed_output_tokens,
+                clock=time.time,
+            )
+        )
+
+    def _counted(self, handler: Handler) -> Handler:
+        return self._around(handler, self.config)
+
+    async def _prepare(self, config: Config, parts: Parts) -> None:
+        """Reads the prices where calls are priced; raises `ConfigError` for an admin key that may be guessed."""
+        if parts.admin_key is not None:
+            refuse_weak(parts.admin_key)  # it may have come from Vault only now
+        await parts.models.prepare()
+        if self._records.is_on or config.access.is_on or config.spending.budgets:
+            await parts.catalogue.load_prices()
 
     def _farewell(self, provider: Provider) -> None:
         """Has the logins that nobody uses any more save what they have not saved yet."""
@@ -253,6 +331,10 @@ async def _route(parts: Parts, call: Call) -> Handler:
 
 async def _cannot_reload() -> list[str]:
     raise LlmError(INVALID_REQUEST, "This server was started without anything that it could read again.")
+
+
+def _may_be_asked(allowed: Allowed, model: Model) -> bool:
+    return allowed.target(model.provider, model.id) if model.provider else allowed.route(model.id)
 
 
 def _title(name: str) -> str:

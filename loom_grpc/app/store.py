@@ -4,29 +4,33 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from loom_grpc.config import Config, ConfigError
-from loom_grpc.core.account import CredentialStore, StoreError
+from loom_grpc.core.account import CredentialStore
 from loom_grpc.credentials.file_store import FileStore
 from loom_grpc.credentials.secret import Secrets
 
+if TYPE_CHECKING:
+    from loom_grpc.storage.database import Database
 
-def make_store(config: Config, secrets: Secrets, environ: Mapping[str, str]) -> CredentialStore:
-    """Makes the store that is configured; raises `ConfigError`. Nothing is read or written yet."""
-    if config.database.url is None:
+
+def make_store(
+    config: Config, secrets: Secrets, environ: Mapping[str, str], database: Database | None
+) -> CredentialStore:
+    """Makes the store that is configured, in `database` where the configuration names one; raises `ConfigError`.
+
+    Nothing is read or written yet.
+    """
+    if database is None or config.database.url is None:
         return FileStore(config.credentials.file or usual_file(environ))
     from loom_grpc.storage.credential_store import DatabaseStore
-    from loom_grpc.storage.database import Database
 
     key = config.credentials.encryption_key
     if key is None:
         raise ConfigError("credentials.encryption_key: is needed with a database; `loom-grpc encryption-key` makes one")
-    url = secrets.find(config.database.url.get_secret_value(), "database.url")
     encryption_key = secrets.find(key.get_secret_value(), "credentials.encryption_key")
-    try:
-        return DatabaseStore(Database(url.reveal()), encryption_key.reveal)
-    except StoreError as error:
-        raise ConfigError(f"database.url: {error}") from None
+    return DatabaseStore(database, encryption_key.reveal)
 
 
 def usual_file(environ: Mapping[str, str]) -> Path:

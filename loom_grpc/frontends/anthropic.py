@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import base64
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final
 
 import orjson
 
 from loom_grpc.core.call import Call
 from loom_grpc.core.errors import LlmError
+from loom_grpc.core.notice import Notice
 from loom_grpc.core.request import state_object
+from loom_grpc.frontends import rate_limit
 from loom_grpc.frontends.anthropic_error import failure, refusal, stream_end
 from loom_grpc.frontends.anthropic_request import read_request
 from loom_grpc.frontends.anthropic_state import NAME, part_token, signature_of, turn_token
@@ -92,6 +94,10 @@ class Messages:
     def headers(self, request_id: str) -> Mapping[str, str]:
         """Names the request as the API does."""
         return {"request-id": request_id}
+
+    def limits(self, notices: Sequence[Notice], now: float) -> Mapping[str, str]:
+        """Returns the headers that tell how the caller's limits stand."""
+        return rate_limit.anthropic(notices, now)
 
 
 class _Spelling:

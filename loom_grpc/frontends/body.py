@@ -76,6 +76,10 @@ class Fields:
         """Returns the names of the fields that are there."""
         return [key for key, value in self._value.items() if value is not None]
 
+    def names(self) -> list[str]:
+        """Returns the names of all fields, of those too that are null."""
+        return list(self._value)
+
     def at(self, key: str) -> str:
         """Returns where a field is, by path."""
         return self._path(key)

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple, Protocol
 
 from loom_grpc.core.call import Call
 from loom_grpc.core.errors import LlmError
 from loom_grpc.core.native import Native
+from loom_grpc.core.notice import Notice
 from loom_grpc.frontends.body import HttpError
 from loom_grpc.v1.llm_service_pb2 import (
     CountTokensResponse,
@@ -65,6 +66,9 @@ class Api(Protocol):
 
     def headers(self, request_id: str) -> Mapping[str, str]:
         """Returns the headers by which the API's clients know an answer, beside our own."""
+
+    def limits(self, notices: Sequence[Notice], now: float) -> Mapping[str, str]:
+        """Returns the headers that tell how the caller's limits stand; `now` is seconds since 1970."""
 
 
 class Frontend(Api, Protocol):

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import base64
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Final, Literal, get_args
 
 import orjson
 
 from loom_grpc.core.call import Call
 from loom_grpc.core.errors import LlmError
+from loom_grpc.core.notice import Notice
 from loom_grpc.core.request import parts_of
-from loom_grpc.frontends import gemini_error
+from loom_grpc.frontends import gemini_error, rate_limit
 from loom_grpc.frontends.body import HttpError
 from loom_grpc.frontends.frontend import Asked
 from loom_grpc.frontends.gemini_request import read_content, read_count
@@ -100,6 +101,10 @@ class Gemini:
     def headers(self, request_id: str) -> Mapping[str, str]:
         """Has no header of its own."""
         return {}
+
+    def limits(self, notices: Sequence[Notice], now: float) -> Mapping[str, str]:
+        """Returns the headers that tell how the caller's limits stand."""
+        return rate_limit.draft(notices)
 
 
 def _form(path: Mapping[str, str]) -> str:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Final, Literal, NamedTuple, get_args
 
 import orjson
 
 from loom_grpc.core.errors import LlmError
-from loom_grpc.frontends import gemini_error
+from loom_grpc.core.notice import Notice
+from loom_grpc.frontends import gemini_error, rate_limit
 from loom_grpc.frontends.body import HttpError, read_json
 from loom_grpc.frontends.float32 import shortest
 from loom_grpc.frontends.frontend import EmbedAsked
@@ -92,6 +93,10 @@ class GeminiEmbedding:
     def headers(self, request_id: str) -> Mapping[str, str]:
         """Has no header of its own."""
         return {}
+
+    def limits(self, notices: Sequence[Notice], now: float) -> Mapping[str, str]:
+        """Returns the headers that tell how the caller's limits stand."""
+        return rate_limit.draft(notices)
 
 
 def _vector(embedding: Embedding) -> dict[str, list[float]]:

@@ -69,6 +69,8 @@ def failure_value(error: LlmError, request_id: str) -> dict[str, Any]:
     details = [_detail("ErrorInfo", info)]
     if error.retry_after is not None:
         details.append(_detail("RetryInfo", {"retryDelay": f"{error.retry_after:.9g}s"}))
+    if "scope" in error.metadata:
+        details.append(_detail("QuotaFailure", {"violations": [_violation(error)]}))
     message, more = _about(field, error.message)
     details += [*more, _detail("RequestInfo", {"requestId": request_id})]
     return {"error": {"code": status.http, "message": message, "status": status.word, "details": details}}
@@ -81,6 +83,15 @@ def refusal(error: HttpError, request_id: str) -> tuple[int, bytes]:
     details = [*more, _detail("RequestInfo", {"requestId": request_id})]
     word = _REFUSALS.get(status, "INVALID_ARGUMENT")
     return status, orjson.dumps({"error": {"code": status, "message": message, "status": word, "details": details}})
+
+
+def _violation(error: LlmError) -> dict[str, str]:
+    """Returns which limit or budget was reached."""
+    told = error.metadata
+    violation = {"subject": f"{told['scope']}:{told['id']}", "description": error.message}
+    if "limit" in told:
+        violation |= {"quotaMetric": told["kind"], "quotaValue": told["limit"]}
+    return violation
 
 
 def _about(field: str, message: str) -> tuple[str, list[dict[str, Any]]]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import base64
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Literal
 
 import orjson
@@ -11,6 +11,8 @@ from google.protobuf import json_format
 
 from loom_grpc.core.call import Call
 from loom_grpc.core.errors import LlmError, reason_name
+from loom_grpc.core.notice import Notice
+from loom_grpc.frontends import rate_limit
 from loom_grpc.frontends.body import HttpError
 from loom_grpc.frontends.frontend import Asked
 from loom_grpc.frontends.loom_error import body_words, error_body, event_words, http_status, particulars
@@ -67,6 +69,10 @@ class Loom:
     def headers(self, request_id: str) -> Mapping[str, str]:
         """Returns nothing: Loom's clients look for no other header."""
         return {}
+
+    def limits(self, notices: Sequence[Notice], now: float) -> Mapping[str, str]:
+        """Returns the headers that tell how the caller's limits stand."""
+        return rate_limit.draft(notices)
 
 
 class Writer:

@@ -10,11 +10,13 @@ import orjson
 
 from loom_grpc.core.errors import (
     BUDGET_EXCEEDED,
+    CONFLICT,
     CONTENT_BLOCKED,
     CONTEXT_TOO_LONG,
     INVALID_REQUEST,
     LOOP_DETECTED,
     MODEL_NOT_FOUND,
+    NOT_FOUND,
     PERMISSION_DENIED,
     PROVIDER_QUOTA_EXCEEDED,
     PROVIDER_RATE_LIMITED,
@@ -23,6 +25,8 @@ from loom_grpc.core.errors import (
     UNAUTHENTICATED,
     LlmError,
 )
+from loom_grpc.core.notice import Notice
+from loom_grpc.frontends import rate_limit
 from loom_grpc.frontends.body import HttpError
 from loom_grpc.v1.error_pb2 import ErrorReason
 
@@ -30,6 +34,8 @@ Renames = Sequence[tuple[re.Pattern[str], str]]
 """What a path of the contract is called in the caller's request; the first pattern that matches counts."""
 
 _FAULT: Final = "invalid_request_error"
+_TOKENS: Final = "tokens"
+"""The `type` of an error about a limit of tokens."""
 
 
 class _Words(NamedTuple):
@@ -46,6 +52,8 @@ _WORDS: Final[dict[ErrorReason.ValueType, _Words]] = {
     INVALID_REQUEST: _Words(_FAULT, None),
     CONTEXT_TOO_LONG: _Words(_FAULT, "context_length_exceeded", "messages"),
     MODEL_NOT_FOUND: _Words(_FAULT, "model_not_found", "model"),
+    NOT_FOUND: _Words(_FAULT, "not_found"),
+    CONFLICT: _Words(_FAULT, "conflict"),
     CONTENT_BLOCKED: _Words(_FAULT, "content_policy_violation"),
     LOOP_DETECTED: _Words(_FAULT, "loop_detected"),
     TOOL_DENIED: _Words(_FAULT, "tool_denied", "tools"),
@@ -76,6 +84,10 @@ class OpenAIApi:
     def headers(self, request_id: str) -> Mapping[str, str]:
         """Returns nothing: `x-request-id` is sent anyhow."""
         return {}
+
+    def limits(self, notices: Sequence[Notice], now: float) -> Mapping[str, str]:
+        """Returns the headers that tell how the caller's limits stand."""
+        return rate_limit.openai(notices)
 
 
 def failure(error: LlmError, renames: Renames = ()) -> tuple[int, bytes]:
@@ -109,7 +121,7 @@ def _words(error: LlmError, renames: Renames) -> dict[str, Any]:
     code = error.metadata.get("code") or words.code
     return {
         "message": message,
-        "type": words.type,
+        "type": _TOKENS if error.metadata.get("kind") == _TOKENS else words.type,
         "param": param or _renamed(words.param or "", renames) or None,
         "code": code,
     }

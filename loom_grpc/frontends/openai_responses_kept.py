@@ -7,7 +7,7 @@ from typing import Any, Final
 
 import orjson
 
-from loom_grpc.core.errors import INVALID_REQUEST, STORAGE_UNAVAILABLE, LlmError
+from loom_grpc.core.errors import INVALID_REQUEST, LlmError, storage_unavailable
 from loom_grpc.core.exact import dumps, loads
 from loom_grpc.core.kept import KeptResponse
 from loom_grpc.frontends.body import HttpError
@@ -139,7 +139,7 @@ def unknown_previous(response_id: str) -> LlmError:
 def unavailable(detail: str) -> LlmError:
     """Makes the error of a call that needs a kept response while the store cannot be had."""
     message = "The responses that this server keeps cannot be read at the moment; try again."
-    return LlmError(STORAGE_UNAVAILABLE, message, retry_after=1, detail=detail)
+    return storage_unavailable(message, retry_after=1.0, detail=detail)
 
 
 def _limit(text: str) -> int:

@@ -1,4 +1,4 @@
-"""The gRPC edge of AdminService: every call shows the admin key, and leaves a line in the log."""
+"""The gRPC edge of AdminService: every call shows what lets its caller administer, and leaves a line in the log."""
 
 from __future__ import annotations
 
@@ -13,8 +13,10 @@ from google.protobuf.message import Message
 from loom_grpc.config import account_id
 from loom_grpc.core.errors import INVALID_REQUEST, LlmError
 from loom_grpc.core.ports import Admin, Gateway
-from loom_grpc.frontends.admin_key import shown_key
-from loom_grpc.server.rpc import Context, Entrance, Trailing, metadata_of, page_of, request_id_of
+from loom_grpc.core.principal import Principal, who
+from loom_grpc.core.subject import subject
+from loom_grpc.server.office import CHANGES, REQUESTS
+from loom_grpc.server.rpc import Context, Entrance, Trailing, opening_of, page_of, request_id_of
 from loom_grpc.telemetry import Act, Telemetry
 from loom_grpc.v1.admin_service_pb2 import (
     DESCRIPTOR,
@@ -24,6 +26,8 @@ from loom_grpc.v1.admin_service_pb2 import (
     DisableAccountResponse,
     EnableAccountRequest,
     EnableAccountResponse,
+    ExportCallsRequest,
+    ExportCallsResponse,
     FinishLoginRequest,
     FinishLoginResponse,
     ListAccountsRequest,
@@ -110,7 +114,10 @@ class AdminEdge:
             name: unary(self._answering(name, method), response_serializer=_serialize)
             for name, method in _METHODS.items()
         }
+        for name, request in REQUESTS.items():
+            methods[name] = unary(self._performing(name, request), response_serializer=_serialize)
         methods["WatchHealth"] = streaming(self.watch_health, response_serializer=WatchHealthResponse.SerializeToString)
+        methods["ExportCalls"] = streaming(self.export_calls, response_serializer=ExportCallsResponse.SerializeToString)
         return grpc.method_handlers_generic_handler(NAME, methods)
 
     async def watch_health(self, data: bytes, context: Context) -> None:
@@ -118,7 +125,7 @@ class AdminEdge:
         rpc = _AdminRpc("WatchHealth", context, self._telemetry)
 
         async def work() -> None:
-            admin = self._gateway.admin(rpc.key)
+            admin = self._gateway.admin(rpc.shown)
             request = self._entrance.parse(WatchHealthRequest(), data)
             rpc.act.account = request.provider
             async with self._entrance.until_drained(), aclosing(admin.watch_health(request.provider)) as states:
@@ -127,12 +134,42 @@ class AdminEdge:
 
         await self._entrance.run(context, rpc, work)
 
+    async def export_calls(self, data: bytes, context: Context) -> None:
+        """Sends records as fast as the caller takes them."""
+        rpc = _AdminRpc("ExportCalls", context, self._telemetry)
+
+        async def work() -> None:
+            office = self._gateway.office(rpc.shown)
+            request = self._entrance.parse(ExportCallsRequest(), data)
+            async with aclosing(office.export_calls(request)) as responses:
+                async for response in responses:
+                    await context.write(response)
+
+        await self._entrance.run(context, rpc, work)
+
+    def _performing(self, name: str, kind: type[Any]) -> Callable[[bytes, Context], Awaitable[Message]]:
+        async def answer(data: bytes, context: Context) -> Message:
+            rpc = _AdminRpc(name, context, self._telemetry)
+
+            async def work() -> Message:
+                office = self._gateway.office(rpc.shown)
+                request = self._entrance.parse(kind(), data)
+                rpc.act.account = subject(request)
+                performing = office.perform(request)
+                response = await (_to_its_end(performing) if name in CHANGES else performing)
+                rpc.act.account = subject(response) or rpc.act.account
+                return response
+
+            return await self._entrance.run(context, rpc, work)
+
+        return answer
+
     def _answering(self, name: str, method: _Method) -> Callable[[bytes, Context], Awaitable[Message]]:
         async def answer(data: bytes, context: Context) -> Message:
             rpc = _AdminRpc(name, context, self._telemetry)
 
             async def work() -> Message:
-                admin = self._gateway.admin(rpc.key)
+                admin = self._gateway.admin(rpc.shown)
                 request = self._entrance.parse(method.request(), data)
                 rpc.act.account = _subject(request)
                 if not (method.all_providers or request.provider):
@@ -149,14 +186,18 @@ class AdminEdge:
 class _AdminRpc:
     """A call of AdminService."""
 
-    __slots__ = ("_telemetry", "act", "key", "request_id")
+    __slots__ = ("_telemetry", "act", "method", "request_id", "shown")
 
     def __init__(self, method: str, context: Context, telemetry: Telemetry) -> None:
         self._telemetry = telemetry
-        metadata = metadata_of(context)
+        metadata, self.shown = opening_of(context)
         self.request_id = request_id_of(metadata)
-        self.key = shown_key(metadata.get("authorization", ""), metadata.get("x-api-key", ""))
+        self.method = f"/{NAME}/{method}"
         self.act = Act(telemetry.log, method, self.request_id, "grpc", context.peer())
+
+    def admitted(self, principal: Principal, address: str) -> None:
+        """Takes who calls, for the log."""
+        self.act.who = who(principal)
 
     def finished(self, error: LlmError | None = None, *, cancelled: bool = False) -> Trailing:
         """Records the end of the call and returns its trailing metadata."""

@@ -7,12 +7,13 @@ from typing import Any, Final
 
 import grpc
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
-from grpc_reflection.v1alpha import reflection
+from grpc_reflection.v1alpha import reflection, reflection_pb2_grpc
 
 from loom_grpc.config import ConfigError, GrpcConfig, TlsConfig
 from loom_grpc.core.ports import Gateway
 from loom_grpc.server import admin_service, llm_service
 from loom_grpc.server.admin_service import AdminEdge
+from loom_grpc.server.guard import Guard
 from loom_grpc.server.llm_service import LlmEdge
 from loom_grpc.server.rpc import Entrance
 from loom_grpc.telemetry import Telemetry
@@ -29,7 +30,8 @@ class GrpcEdge:
 
     def __init__(self, config: GrpcConfig, gateway: Gateway, telemetry: Telemetry, *, shared_port: bool) -> None:
         self._config = config
-        self._entrance = Entrance(config.max_message_bytes)
+        self._gatekeeper = gateway.gatekeeper
+        self._entrance = Entrance(config.max_message_bytes, gateway.gatekeeper)
         self._edges = (LlmEdge(gateway, telemetry, self._entrance), AdminEdge(gateway, telemetry, self._entrance))
         self._health = _Health()
         self._drained = False
@@ -67,13 +69,15 @@ class GrpcEdge:
         self._server.add_generic_rpc_handlers([edge.handlers() for edge in self._edges])
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
         names = [*_SERVICES, _HEALTH]
+        guard: Any = Guard(self._server, self._gatekeeper)
         if self._config.channelz:
-            from grpc_channelz.v1 import channelz
+            from grpc_channelz.v1 import channelz, channelz_pb2_grpc
 
-            channelz.add_channelz_servicer(self._server)
+            channelz_pb2_grpc.add_ChannelzServicer_to_server(channelz.aio.ChannelzServicer(), guard)
             names.append("grpc.channelz.v1.Channelz")
         if self._config.reflection:
-            reflection.enable_server_reflection([*names, reflection.SERVICE_NAME], self._server)
+            servicer = reflection.aio.ReflectionServicer([*names, reflection.SERVICE_NAME])
+            reflection_pb2_grpc.add_ServerReflectionServicer_to_server(servicer, guard)  # type: ignore[no-untyped-call]
 
 
 class _Health(health.aio.HealthServicer):

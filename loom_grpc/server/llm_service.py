@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import math
-from collections.abc import Mapping
-from time import perf_counter
+from collections.abc import Awaitable
+from time import perf_counter, time
 from typing import Any, Final
 
 import grpc
@@ -14,10 +14,19 @@ from loom_grpc.core.cache import HEADER as CACHE_HEADER
 from loom_grpc.core.call import Call
 from loom_grpc.core.errors import LlmError
 from loom_grpc.core.events import error_event
-from loom_grpc.core.fingerprint import CREDENTIALS, tenant_of
+from loom_grpc.core.notice import LIMITS, notices, notices_text
 from loom_grpc.core.ports import Gateway
-from loom_grpc.server.rpc import Context, Entrance, Trailing, metadata_of, page_of, request_id_of
+from loom_grpc.core.principal import Principal
+from loom_grpc.server.rpc import Context, Entrance, Trailing, opening_of, page_of, request_id_of
 from loom_grpc.telemetry import Telemetry
+from loom_grpc.v1.audit_pb2 import (
+    OPERATION_COMPLETE,
+    OPERATION_COUNT_TOKENS,
+    OPERATION_EMBED,
+    OPERATION_STREAM,
+    OPERATION_UNSPECIFIED,
+    Operation,
+)
 from loom_grpc.v1.llm_service_pb2 import (
     DESCRIPTOR,
     CountTokensResponse,
@@ -55,7 +64,7 @@ class LlmEdge:
 
     async def complete(self, data: bytes, context: Context) -> LlmResponse:
         """Answers with the whole answer."""
-        rpc = _LlmRpc(context, self._telemetry)
+        rpc = self._rpc("Complete", context, OPERATION_COMPLETE)
 
         async def work() -> LlmResponse:
             rpc.call.request = self._entrance.parse(LlmRequest(), data)
@@ -72,27 +81,29 @@ class LlmEdge:
 
     async def stream(self, data: bytes, context: Context) -> None:
         """Answers event by event."""
-        rpc = _LlmRpc(context, self._telemetry, stream=True)
+        rpc = self._rpc("Stream", context, OPERATION_STREAM)
 
         async def work() -> None:
             rpc.call.request = self._entrance.parse(LlmRequest(), data)
-            await self._gateway.answer(rpc.call, context.write)
+            await self._gateway.answer(rpc.call, _Opening(context, rpc).send)
 
         await self._entrance.run(context, rpc, work)
 
     async def list_models(self, data: bytes, context: Context) -> ListModelsResponse:
         """Answers with a page of models."""
+        rpc = self._rpc("ListModels", context)
 
         async def work() -> ListModelsResponse:
             request = self._entrance.parse(ListModelsRequest(), data)
-            models, more = page_of(request, await self._gateway.list_models(request.provider))
-            return ListModelsResponse(models=models, next_page_token=more)
+            models = await self._gateway.list_models(rpc.call, request.provider)
+            page, more = page_of(request, models)
+            return ListModelsResponse(models=page, next_page_token=more)
 
-        return await self._entrance.run(context, _LlmRpc(context, self._telemetry), work)
+        return await self._entrance.run(context, rpc, work)
 
     async def count_tokens(self, data: bytes, context: Context) -> CountTokensResponse:
         """Answers with the number of prompt tokens."""
-        rpc = _LlmRpc(context, self._telemetry)
+        rpc = self._rpc("CountTokens", context, OPERATION_COUNT_TOKENS)
 
         async def work() -> CountTokensResponse:
             rpc.call.request = self._entrance.parse(LlmRequest(), data)
@@ -102,7 +113,7 @@ class LlmEdge:
 
     async def embed(self, data: bytes, context: Context) -> EmbedResponse:
         """Answers with a vector for every input."""
-        rpc = _LlmRpc(context, self._telemetry)
+        rpc = self._rpc("Embed", context, OPERATION_EMBED)
 
         async def work() -> EmbedResponse:
             rpc.call.begin_embed(self._entrance.parse(EmbedRequest(), data))
@@ -110,33 +121,64 @@ class LlmEdge:
 
         return await self._entrance.run(context, rpc, work)
 
+    def _rpc(self, method: str, context: Context, operation: Operation.ValueType = OPERATION_UNSPECIFIED) -> _LlmRpc:
+        return _LlmRpc(method, context, self._gateway, self._telemetry, operation)
+
 
 class _LlmRpc:
     """A call of LlmService."""
 
-    __slots__ = ("_began", "_telemetry", "call", "request_id")
+    __slots__ = ("_began", "_gateway", "_telemetry", "call", "method", "request_id", "shown")
 
-    def __init__(self, context: Context, telemetry: Telemetry, *, stream: bool = False) -> None:
+    def __init__(
+        self,
+        method: str,
+        context: Context,
+        gateway: Gateway,
+        telemetry: Telemetry,
+        operation: Operation.ValueType,
+    ) -> None:
         self._began = perf_counter()
+        self._gateway = gateway
         self._telemetry = telemetry
-        metadata = metadata_of(context)
+        self.method = f"/{NAME}/{method}"
+        metadata, self.shown = opening_of(context)
         remaining: float | None = context.time_remaining()
         deadline = math.inf if remaining is None else asyncio.get_running_loop().time() + remaining
         self.request_id = request_id_of(metadata)
-        self.call = Call(LlmRequest(), stream, self.request_id, deadline, metadata, tenant=_tenant(context, metadata))
+        is_stream = operation == OPERATION_STREAM
+        self.call = Call(LlmRequest(), is_stream, self.request_id, deadline, metadata, api="grpc", operation=operation)
+
+    def admitted(self, principal: Principal, address: str) -> None:
+        """Takes who calls, and from where."""
+        call = self.call
+        call.principal, call.address, call.tenant = principal, address, principal.tenant
+        call.began_s, call.began = time(), self._began
 
     def finished(self, error: LlmError | None = None, *, cancelled: bool = False) -> Trailing:
         """Records the end of the call and returns its trailing metadata."""
         call, duration = self.call, perf_counter() - self._began
+        self._gateway.conclude(call, error, cancelled=cancelled)
         self._telemetry.finished(call, error, duration, "grpc", cancelled=cancelled)
-        trailing = (
+        trailing: Trailing = (
             ("loom-request-id", call.request_id),
             ("loom-provider", call.provider),
             ("loom-model", _ascii(call.model)),
             ("loom-attempts", str(call.attempt)),
             ("loom-overhead-ms", f"{(duration - call.upstream_s) * 1000:.3f}"),
         )
-        return (*trailing, (CACHE_HEADER, call.cache)) if call.cache else trailing
+        if call.cache:
+            trailing = (*trailing, (CACHE_HEADER, call.cache))
+        return (*trailing, *self.limits(error))
+
+    def limits(self, error: LlmError | None = None) -> Trailing:
+        """Returns the metadata that tells how the caller's limits stand."""
+        call = self.call
+        refused = error.standing if error is not None else None
+        if not call.standings and refused is None:
+            return ()
+        told = notices(call.standings, refused, perf_counter() - self._began)
+        return ((LIMITS, notices_text(told)),) if told else ()
 
     def crashed(self, error: BaseException) -> None:
         """Writes down an exception that nobody expected."""
@@ -147,13 +189,25 @@ class _LlmRpc:
         return error_event(error) if self.call.stream else None
 
 
-def _tenant(context: Context, metadata: Mapping[str, str]) -> str:
-    """Returns whom the caller is, by all that it shows: its credentials and its certificate."""
-    shown: list[tuple[str, str]] = []
-    if not CREDENTIALS.isdisjoint(metadata):  # which has one of each; there may be several
-        shown += [(key, str(value)) for key, value in context.invocation_metadata() or () if key in CREDENTIALS]
-    shown += [("certificate", pem.decode()) for pem in context.auth_context().get("x509_pem_cert", ())]
-    return tenant_of(shown)
+class _Opening:
+    """Sends the events of a stream, and before the first of them how the caller's limits stand."""
+
+    __slots__ = ("_context", "_is_open", "_rpc")
+
+    def __init__(self, context: Context, rpc: _LlmRpc) -> None:
+        self._context = context
+        self._rpc = rpc
+        self._is_open = False
+
+    def send(self, event: LlmEvent) -> Awaitable[None]:
+        """Sends an event; returns when the caller has room for more."""
+        return self._context.write(event) if self._is_open else self._open(event)
+
+    async def _open(self, event: LlmEvent) -> None:
+        self._is_open = True
+        if limits := self._rpc.limits():
+            await self._context.send_initial_metadata(limits)
+        await self._context.write(event)
 
 
 def _ascii(text: str) -> str:

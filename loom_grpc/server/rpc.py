@@ -7,17 +7,23 @@ import re
 import secrets
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
+from functools import lru_cache
 from typing import Any, Final, Protocol, TypeVar
+from urllib.parse import unquote
 
 import grpc
 from google.protobuf.message import DecodeError, Message
 
+from loom_grpc.app.page import size_of
 from loom_grpc.core.errors import INVALID_REQUEST, LlmError, server_draining, server_failed
+from loom_grpc.core.fingerprint import CREDENTIALS
+from loom_grpc.core.ports import Gatekeeper
+from loom_grpc.core.principal import Principal, Shown
 from loom_grpc.server.status import code_of, details_of, message_of
 from loom_grpc.server.wire import misfit
 
+_FORWARDED: Final = "x-forwarded-for"
 _REQUEST_ID: Final = re.compile(r"[!-~]{1,128}")
-_MAX_PAGE: Final = 1000
 
 Context = grpc.aio.ServicerContext[Any, Any]
 Trailing = tuple[tuple[str, str], ...]
@@ -29,6 +35,12 @@ class Rpc(Protocol):
     """One call, for whoever runs it."""
 
     request_id: str
+    method: str
+    """Its full name, such as `/loom_grpc.v1.LlmService/Complete`."""
+    shown: Shown
+
+    def admitted(self, principal: Principal, address: str) -> None:
+        """Takes who calls, and from where."""
 
     def finished(self, error: LlmError | None = None, *, cancelled: bool = False) -> Trailing:
         """Records the end of the call, once, and returns its trailing metadata."""
@@ -48,10 +60,11 @@ class Paged(Protocol):
 
 
 class Entrance:
-    """Where the calls of all services come in; nobody gets in once the server drains."""
+    """Where the calls of all services come in; nobody gets in whom the gatekeeper does not admit, nor once the server drains."""
 
-    def __init__(self, max_message_bytes: int) -> None:
+    def __init__(self, max_message_bytes: int, gatekeeper: Gatekeeper) -> None:
         self._max_message_bytes = max_message_bytes
+        self._gatekeeper = gatekeeper
         self._draining = False
         self._watches: set[asyncio.Timeout] = set()
 
@@ -77,6 +90,8 @@ class Entrance:
         try:
             if self._draining:
                 raise server_draining()
+            principal = await self._gatekeeper.admit(rpc.method, rpc.shown)
+            rpc.admitted(principal, self._gatekeeper.address_of(rpc.shown))
             answer = await work()
         except asyncio.CancelledError:
             rpc.finished(cancelled=True)
@@ -109,9 +124,26 @@ class Entrance:
             self._watches.discard(watch)
 
 
-def metadata_of(context: Context) -> dict[str, str]:
-    """Returns the texts of a call's metadata."""
-    return {key: value for key, value in context.invocation_metadata() or () if isinstance(value, str)}
+def opening_of(context: Context) -> tuple[dict[str, str], Shown]:
+    """Returns the texts of a call's metadata, and all that the caller shows of itself."""
+    pairs = context.invocation_metadata() or ()  # which gRPC makes anew each time
+    metadata = {key: value for key, value in pairs if isinstance(value, str)}
+    # The mapping has one of each; there may be several.
+    shows = not CREDENTIALS.isdisjoint(metadata)
+    credentials = tuple((key, str(value)) for key, value in pairs if key in CREDENTIALS) if shows else ()
+    passed_on = _FORWARDED in metadata
+    forwarded = ",".join(str(value) for key, value in pairs if key == _FORWARDED) if passed_on else ""
+    certificates = tuple(pem.decode() for pem in context.auth_context().get("x509_pem_cert", ()))
+    return metadata, Shown(credentials, certificates, _host(context.peer()), forwarded)
+
+
+@lru_cache(4096)
+def _host(peer: str) -> str:
+    """Returns the address of a peer as gRPC writes it, such as `ipv4:127.0.0.1:4711` or `ipv6:%5B::1%5D:4711`."""
+    kind, _, rest = peer.partition(":")
+    if kind not in ("ipv4", "ipv6"):
+        return ""
+    return unquote(rest.rpartition(":")[0]).strip("[]")
 
 
 def request_id_of(metadata: Mapping[str, str]) -> str:
@@ -122,19 +154,16 @@ def request_id_of(metadata: Mapping[str, str]) -> str:
 
 def page_of(request: Paged, items: list[R]) -> tuple[list[R], str]:
     """Returns the page that is asked for, and the token of the next one; raises `LlmError`."""
-    start, size = _page(request)
-    end = start + size
+    start = _start(request)
+    end = start + size_of(request)
     return items[start:end], str(end) if end < len(items) else ""
 
 
-def _page(request: Paged) -> tuple[int, int]:
-    """Returns where the page starts and how long it may be."""
-    if not 0 <= request.page_size <= _MAX_PAGE:
-        raise LlmError(INVALID_REQUEST, f"page_size: must be from 0 to {_MAX_PAGE}.", field="page_size")
+def _start(request: Paged) -> int:
     token = request.page_token
     if token and not (token.isascii() and token.isdigit() and len(token) < 10):
         raise LlmError(INVALID_REQUEST, "page_token: is not a next_page_token of this server.", field="page_token")
-    return int(token or 0), request.page_size or _MAX_PAGE
+    return int(token or 0)
 
 
 async def _fail(context: Context, rpc: Rpc, error: LlmError) -> None:

@@ -58,7 +58,7 @@ async def _serve_alone(config: Config, source: Source, on_ready: Ready) -> int:
 async def _serve_beside(config: Config, worker: Worker) -> int:
     stop = stop_signal(worker=True)
     telemetry = make_telemetry(config, worker)
-    async with _running(telemetry), App(config, os.environ, telemetry, worker.shared) as app:
+    async with _running(telemetry), App(config, os.environ, telemetry, worker.shared, worker.number) as app:
         await _serve_edges(config, app, telemetry, Line(worker.line, app, telemetry), _parent_tells, stop)
     return 0
 

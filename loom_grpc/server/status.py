@@ -26,7 +26,7 @@ def message_of(error: LlmError) -> str:
 
 
 def details_of(error: LlmError, request_id: str) -> tuple[str, bytes]:
-    """Returns the trailing metadata entry with ErrorInfo, and RetryInfo when a time is known."""
+    """Returns the trailing metadata entry with ErrorInfo, RetryInfo when a time is known, and QuotaFailure for a limit that was reached."""
     status = status_pb2.Status(code=error.row.grpc, message=message_of(error))
     metadata = {**error.metadata, "request_id": request_id}
     status.details.add().Pack(error_details_pb2.ErrorInfo(reason=error.name, domain=DOMAIN, metadata=metadata))
@@ -34,4 +34,17 @@ def details_of(error: LlmError, request_id: str) -> tuple[str, bytes]:
         retry = error_details_pb2.RetryInfo()
         retry.retry_delay.FromMilliseconds(round(error.retry_after * 1000))
         status.details.add().Pack(retry)
+    if "scope" in error.metadata:
+        status.details.add().Pack(error_details_pb2.QuotaFailure(violations=[_violation(error)]))
     return _DETAILS, status.SerializeToString()
+
+
+def _violation(error: LlmError) -> error_details_pb2.QuotaFailure.Violation:
+    """Returns which limit or budget was reached."""
+    told = error.metadata
+    violation = error_details_pb2.QuotaFailure.Violation(
+        subject=f"{told['scope']}:{told['id']}", description=message_of(error)
+    )
+    if "limit" in told:
+        violation.quota_metric, violation.quota_value = told["kind"], int(told["limit"])
+    return violation

@@ -18,8 +18,10 @@ from loom_grpc.config import Config, CorsConfig
 from loom_grpc.core.kept import ResponseStore
 from loom_grpc.core.ports import Gateway
 from loom_grpc.frontends.loom_error import error_body
-from loom_grpc.shim import admin, frontends, models, raw, responses
+from loom_grpc.shim import admin, frontends, models, office, raw, responses
+from loom_grpc.shim.edge import Site
 from loom_grpc.shim.health import Health
+from loom_grpc.shim.metrics import MetricsPage
 from loom_grpc.telemetry import Telemetry
 
 _MESSAGES: Final = {
@@ -50,23 +52,23 @@ def make_app(
 ) -> Starlette:
     """Makes the application; `draining` tells whether the server is about to stop, and `kept` keeps responses."""
 
+    site = Site(config, gateway, telemetry, draining)
+
     async def readyz(_request: Request) -> Response:
         return PlainTextResponse("draining", 503) if draining() else PlainTextResponse("ok")
 
-    async def metrics(_request: Request) -> Response:
-        return Response(telemetry.prometheus(), media_type="text/plain; version=0.0.4; charset=utf-8")
-
     app = Starlette(
         routes=[
-            *frontends.routes(config, gateway, telemetry, draining),  # the first are found first
-            *models.routes(gateway, telemetry, draining),
-            *responses.routes(config, gateway, telemetry, draining, kept),
-            Route(raw.PATH, raw.RawEndpoint(config, gateway, telemetry, draining), methods=raw.METHODS),
-            *admin.routes(config, gateway, telemetry, draining),
-            Route("/health", Health(gateway).answer),
+            *frontends.routes(site),  # the first are found first
+            *models.routes(site),
+            *responses.routes(site, kept),
+            Route(raw.PATH, raw.RawEndpoint(site), methods=raw.METHODS),
+            *admin.routes(site),
+            *office.routes(site),
+            Route("/health", Health(gateway, telemetry).answer),
             Route("/livez", _livez),
             Route("/readyz", readyz),
-            Route("/metrics", metrics),
+            Route("/metrics", MetricsPage(site), methods=["GET"]),
         ],
         middleware=_cors(config.http.cors),
         exception_handlers={HTTPException: _refuse},

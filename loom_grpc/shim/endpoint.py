@@ -3,26 +3,31 @@
 from __future__ import annotations
 
 import asyncio
-import math
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
-from time import perf_counter
+from collections.abc import Mapping, Sequence
+from time import perf_counter, time
 from typing import Final
 from urllib.parse import parse_qsl
 
 from starlette.types import Receive, Scope, Send
 
-from loom_grpc.config import Config
 from loom_grpc.core.call import Call
 from loom_grpc.core.errors import PROVIDER_BAD_RESPONSE, LlmError
 from loom_grpc.core.native import Native
-from loom_grpc.core.ports import Gateway
+from loom_grpc.core.notice import notices
+from loom_grpc.core.quota import Standing
 from loom_grpc.frontends.body import HttpError
 from loom_grpc.frontends.frontend import Api, Asked, CountingFrontend, EmbeddingFrontend, Frontend, Writer
-from loom_grpc.shim.edge import Edge
-from loom_grpc.shim.exchange import Exchange, Header
+from loom_grpc.shim.edge import Edge, Site
+from loom_grpc.shim.exchange import Exchange, Header, when_again
 from loom_grpc.shim.watch import Watch
-from loom_grpc.telemetry import Telemetry
+from loom_grpc.v1.audit_pb2 import (
+    OPERATION_COMPLETE,
+    OPERATION_COUNT_TOKENS,
+    OPERATION_EMBED,
+    OPERATION_STREAM,
+    Operation,
+)
 from loom_grpc.v1.llm_service_pb2 import LlmEvent, LlmRequest, LlmResponse
 
 _NO_PROXIES: Final[tuple[Header, ...]] = (
@@ -38,14 +43,16 @@ _MANY_NAMES: Final = 20
 class Entrance(ABC):
     """Takes requests of an API, as an ASGI application, and tells callers in the API's words whatever goes wrong."""
 
-    def __init__(
-        self, config: Config, gateway: Gateway, telemetry: Telemetry, draining: Callable[[], bool], api: Api
-    ) -> None:
-        self._gateway = gateway
-        self._edge = Edge(telemetry, draining)
+    operation: Operation.ValueType
+    """What its calls ask for."""
+
+    def __init__(self, site: Site, method: str, api: Api) -> None:
+        self._gateway = site.gateway
+        self._edge = Edge(site, method)
+        self._method = method
         self._api = api
-        self._max_body_bytes = config.http.max_body_bytes
-        self._comment_s = config.http.keepalive_comment_s
+        self._max_body_bytes = site.config.http.max_body_bytes
+        self._comment_s = site.config.http.keepalive_comment_s
 
     @abstractmethod
     async def answer(self, answer: Answering, body: bytes, path: dict[str, str]) -> None:
@@ -55,6 +62,7 @@ class Entrance(ABC):
         """Answers one request."""
         exchange = Exchange(scope, receive, send)
         answer = Answering(exchange, self._api, self._comment_s)
+        answer.call.api, answer.call.operation = self._method, self.operation
         path = scope["path_params"]
         if query := scope["query_string"]:
             path = {**dict(parse_qsl(query.decode("latin-1"))), **path}
@@ -63,23 +71,23 @@ class Entrance(ABC):
             answer.call.deadline = answer.began_at + exchange.timeout_s()
             await self.answer(answer, await exchange.json_body(self._max_body_bytes), path)
 
-        await self._edge.attend(answer.call, work, refuse=answer.refuse, fail=answer.fail)
+        await self._edge.attend(answer.call, exchange, work, refuse=answer.refuse, fail=answer.fail)
 
 
 class Endpoint(Entrance):
     """Answers conversations in one front end's dialect."""
 
+    operation = OPERATION_COMPLETE
+
     def __init__(
         self,
-        config: Config,
-        gateway: Gateway,
-        telemetry: Telemetry,
-        draining: Callable[[], bool],
+        site: Site,
+        method: str,
         frontend: Frontend,
     ) -> None:
-        super().__init__(config, gateway, telemetry, draining, frontend)
+        super().__init__(site, method, frontend)
         self._frontend = frontend
-        self._drops = config.compat.untold == "drop"
+        self._drops = site.config.compat.untold == "drop"
 
     async def answer(self, answer: Answering, body: bytes, path: dict[str, str]) -> None:
         """Answers a request whole or as a stream."""
@@ -97,15 +105,15 @@ class Endpoint(Entrance):
 class CountingEndpoint(Endpoint):
     """Tells how many prompt tokens a conversation has, in one front end's dialect."""
 
+    operation = OPERATION_COUNT_TOKENS
+
     def __init__(
         self,
-        config: Config,
-        gateway: Gateway,
-        telemetry: Telemetry,
-        draining: Callable[[], bool],
+        site: Site,
+        method: str,
         frontend: CountingFrontend,
     ) -> None:
-        super().__init__(config, gateway, telemetry, draining, frontend)
+        super().__init__(site, method, frontend)
         self._counting = frontend
 
     async def answer(self, answer: Answering, body: bytes, path: dict[str, str]) -> None:
@@ -118,15 +126,15 @@ class CountingEndpoint(Endpoint):
 class EmbeddingEndpoint(Entrance):
     """Turns texts into vectors in one front end's dialect."""
 
+    operation = OPERATION_EMBED
+
     def __init__(
         self,
-        config: Config,
-        gateway: Gateway,
-        telemetry: Telemetry,
-        draining: Callable[[], bool],
+        site: Site,
+        method: str,
         frontend: EmbeddingFrontend,
     ) -> None:
-        super().__init__(config, gateway, telemetry, draining, frontend)
+        super().__init__(site, method, frontend)
         self._frontend = frontend
 
     async def answer(self, answer: Answering, body: bytes, path: dict[str, str]) -> None:
@@ -151,9 +159,7 @@ class Answering:
 
     def __init__(self, exchange: Exchange, api: Api, comment_s: float) -> None:
         self.exchange = exchange
-        self.call = Call(
-            LlmRequest(), False, exchange.request_id, metadata=exchange.metadata(), tenant=exchange.tenant()
-        )
+        self.call = Call(LlmRequest(), False, exchange.request_id, metadata=exchange.metadata())
         self.began_at = asyncio.get_running_loop().time()
         self._began = perf_counter()  # the loop's clock goes in steps of a millisecond
         self._api = api
@@ -178,6 +184,8 @@ class Answering:
         """Takes what the caller asks for."""
         call = self.call
         call.request, call.stream, call.native = asked.request, asked.stream, asked.native
+        if asked.stream:
+            call.operation = OPERATION_STREAM
         if asked.restarts:
             call.metadata = {**call.metadata, "loom-events": "restarted"}
         if drops and asked.native is not None:
@@ -225,10 +233,7 @@ class Answering:
             await self.exchange.close()
             return
         status, body = self._api.failure(error, self.call.request_id)
-        headers = self._headers()
-        if error.retry_after is not None:
-            headers.append((b"retry-after", b"%d" % math.ceil(error.retry_after)))
-        await self.exchange.reply(status, headers, body)
+        await self.exchange.reply(status, [*self._headers(error), *when_again(error)], body)
 
     async def _write(self, data: bytes) -> None:
         # The lock keeps a sign of life from coming between the head and the first event.
@@ -248,11 +253,13 @@ class Answering:
         await self._write(self._writer.keep_alive())
         return self._comment_s
 
-    def _headers(self) -> list[Header]:
+    def _headers(self, error: LlmError | None = None) -> list[Header]:
         call = self.call
+        refused = error.standing if error is not None else None
+        told = {**call.told, **self._limits(refused)} if call.standings or refused is not None else call.told
         headers = self.exchange.ids()
         headers += [(name.encode(), _ascii(value)) for name, value in self._api.headers(call.request_id).items()]
-        headers += [(name.encode("latin-1"), value.encode("latin-1")) for name, value in call.told.items()]
+        headers += [(name.encode("latin-1"), value.encode("latin-1")) for name, value in told.items()]
         if call.provider:
             headers.append((b"loom-provider", _ascii(call.provider)))
             headers.append((b"loom-model", _ascii(call.model)))
@@ -262,6 +269,11 @@ class Answering:
         if call.dropped:
             headers.append((b"loom-dropped", _listed(call.dropped)))
         return headers
+
+    def _limits(self, refused: Standing | None) -> Mapping[str, str]:
+        """Returns the headers that tell how the caller's limits stand with us, which go before those of the provider."""
+        call = self.call
+        return self._api.limits(notices(call.standings, refused, perf_counter() - call.began), time())
 
 
 def _listed(fields: Sequence[str]) -> bytes:

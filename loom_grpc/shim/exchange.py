@@ -13,7 +13,9 @@ from urllib.parse import parse_qsl
 
 from starlette.types import Message, Receive, Scope, Send
 
-from loom_grpc.core.fingerprint import CREDENTIALS, tenant_of
+from loom_grpc.core.errors import BUDGET_EXCEEDED, RATE_LIMITED, LlmError
+from loom_grpc.core.fingerprint import CREDENTIALS
+from loom_grpc.core.principal import Shown
 from loom_grpc.frontends.body import HttpError
 from loom_grpc.shim.connection import client_certificates
 
@@ -21,8 +23,15 @@ Header = tuple[bytes, bytes]
 
 _JSON: Final = re.compile(r"application/([\w.+-]+\+)?json *(;.*)?", re.IGNORECASE)
 _REQUEST_ID: Final = re.compile(r"[!-~]{1,128}")
-_METADATA: Final = (b"authorization", b"loom-cache", b"traceparent", b"tracestate", b"baggage")
+_METADATA: Final = (
+    *(b"authorization", b"x-api-key", b"x-goog-api-key"),
+    *(b"loom-cache", b"traceparent", b"tracestate", b"baggage"),
+)
 _CREDENTIALS: Final = frozenset(name.encode() for name in CREDENTIALS)
+_OURS: Final = frozenset({RATE_LIMITED, BUDGET_EXCEEDED})
+"""What our own limits and budgets refuse with."""
+_LONG_S: Final = 120.0
+"""How long OpenAI's client waits at most before it asks again; Anthropic's waits for as long as it is told."""
 _LINGER_S: Final = 5.0
 """How long a body that is too large is read to nowhere: closing before that could take the answer from the caller."""
 
@@ -67,16 +76,27 @@ class Exchange:
     def metadata(self) -> dict[str, str]:
         """Returns the headers that a call takes along, as far as gRPC could carry them."""
         found = {name.decode(): self.header(name) for name in _METADATA if name in self._headers}
+        if key := self._query_key():
+            found["x-goog-api-key"] = key
         return {name: value for name, value in found.items() if value.isascii() and value.isprintable()}
 
-    def tenant(self) -> str:
-        """Returns whom the caller is, by all that it shows: its credentials, in headers or as `?key=`, and its certificate."""
+    def shown(self) -> Shown:
+        """Returns all that the caller shows of itself: its credentials, in headers or as `?key=`, its certificate, and where it is."""
         scope = self._scope
         shown = [(key.decode(), value.decode("latin-1")) for key, value in scope["headers"] if key in _CREDENTIALS]
-        if query := scope["query_string"]:
-            shown += [("key", value) for key, value in parse_qsl(query.decode("latin-1")) if key == "key"]
-        shown += [("certificate", pem) for pem in client_certificates(scope)]
-        return tenant_of(shown)
+        if key := self._query_key():
+            shown.append(("key", key))
+        client = scope.get("client")
+        # Each proxy may have written a header of its own.
+        forwarded = ",".join(value.decode("latin-1") for key, value in scope["headers"] if key == b"x-forwarded-for")
+        return Shown(tuple(shown), tuple(client_certificates(scope)), client[0] if client else "", forwarded)
+
+    def _query_key(self) -> str:
+        """Returns the credential in the query of the address; several are one that nobody has."""
+        query = self._scope["query_string"]
+        if b"key=" not in query:
+            return ""
+        return ",".join(value for key, value in parse_qsl(query.decode("latin-1")) if key == "key")
 
     def timeout_s(self) -> float:
         """Returns how long the caller waits, by its header `Loom-Timeout`; raises `HttpError`."""
@@ -174,6 +194,18 @@ class _Texts(Mapping[str, str]):
 
     def __len__(self) -> int:
         return len(self._headers)
+
+
+def when_again(error: LlmError) -> list[Header]:
+    """Returns the headers that say when to ask again, or that the API's clients had better not do so by themselves.
+
+    Of these one would wait for hours, and the others try in vain; both obey `x-should-retry` (_base_client.py in openai 3.52.0 and
+    anthropic 2.11.0 on PyPI, seen 2026-11-21).
+    """
+    after_s = error.retry_after
+    headers = [] if after_s is None else [(b"retry-after", b"%d" % math.ceil(after_s))]
+    is_vain = error.reason == BUDGET_EXCEEDED if after_s is None else error.reason in _OURS and after_s > _LONG_S
+    return [*headers, (b"x-should-retry", b"false")] if is_vain else headers
 
 
 def words_of(text: str) -> set[str]:

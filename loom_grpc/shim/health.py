@@ -15,6 +15,7 @@ from loom_grpc import __version__
 from loom_grpc.core.errors import LlmError
 from loom_grpc.core.ports import Gateway, ProviderState
 from loom_grpc.frontends import loom_admin
+from loom_grpc.telemetry import Telemetry
 
 _NOBODY: Final = {"name": "none", "status": "degraded", "error": "LLM service not configured"}
 
@@ -22,20 +23,23 @@ _NOBODY: Final = {"name": "none", "status": "degraded", "error": "LLM service no
 class Health:
     """Answers `GET /health` in Loom's shape."""
 
-    def __init__(self, gateway: Gateway) -> None:
+    def __init__(self, gateway: Gateway, telemetry: Telemetry) -> None:
         self._gateway = gateway
+        self._telemetry = telemetry
 
     async def answer(self, request: Request) -> Response:
-        """Answers 200 while some provider can be called, and 503 otherwise."""
+        """Answers 200 while some provider can be called, and 503 otherwise. What else is in trouble is a warning: calls go on."""
         began = time.perf_counter()
         providers = await self._providers()
-        value = {
+        value: dict[str, Any] = {
             "status": providers["status"],
             "timestamp": datetime.now(UTC).isoformat(timespec="seconds"),
             "duration_ms": round((time.perf_counter() - began) * 1000),
             "version": {"version": __version__},
             "components": {"llm_providers": providers},
         }
+        if warnings := self._telemetry.troubles.warnings():
+            value["warnings"] = [{"component": part, "message": words} for part, words in warnings]
         status = 200 if value["status"] in ("healthy", "degraded") else 503
         return Response(orjson.dumps(value), status, media_type="application/json")
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Mapping
 from typing import Final
 from urllib.parse import parse_qsl
@@ -12,12 +11,10 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from loom_grpc.core.call import Call
 from loom_grpc.core.errors import INVALID_REQUEST, LlmError
-from loom_grpc.core.ports import Gateway
 from loom_grpc.frontends import gemini_error, gemini_models, openai_error, openai_models
 from loom_grpc.frontends.body import HttpError
-from loom_grpc.shim.edge import Edge
-from loom_grpc.shim.exchange import Exchange
-from loom_grpc.telemetry import Telemetry
+from loom_grpc.shim.edge import Edge, Site
+from loom_grpc.shim.exchange import Exchange, when_again
 from loom_grpc.v1.llm_service_pb2 import LlmRequest, Model
 
 PATH: Final = "/v1/models"
@@ -31,13 +28,18 @@ _Fail = Callable[[LlmError, str], tuple[int, bytes]]
 """Writes why a request failed; takes its id too."""
 
 
-def routes(gateway: Gateway, telemetry: Telemetry, draining: Callable[[], bool]) -> list[Route]:
+def routes(site: Site) -> list[Route]:
     """Returns what is served at `/v1/models`, `/v1beta/models` and below; a model's name may have slashes."""
-    gemini = _Models(gateway, telemetry, draining, _write_gemini, gemini_error.failure)
-    openai = _ByClient(_Models(gateway, telemetry, draining, _write_openai, _fail_openai), gemini)
+
+    def gemini(path: str) -> ASGIApp:
+        return _Models(site, path, _write_gemini, gemini_error.failure)
+
+    def openai(path: str) -> ASGIApp:
+        return _ByClient(_Models(site, path, _write_openai, _fail_openai), gemini(path))
+
     return [
-        Route(path, models, methods=["GET"])
-        for base, models in ((PATH, openai), (GEMINI_PATH, gemini))
+        Route(path, make(path), methods=["GET"])
+        for base, make in ((PATH, openai), (GEMINI_PATH, gemini))
         for path in (base, f"{base}/{{name:path}}")
     ]
 
@@ -70,11 +72,9 @@ def _write_gemini(models: list[Model], name: str | None, query: Mapping[str, str
 class _Models:
     """Answers with one model or all, as an ASGI application."""
 
-    def __init__(
-        self, gateway: Gateway, telemetry: Telemetry, draining: Callable[[], bool], write: _Write, fail: _Fail
-    ) -> None:
-        self._gateway = gateway
-        self._edge = Edge(telemetry, draining)
+    def __init__(self, site: Site, method: str, write: _Write, fail: _Fail) -> None:
+        self._gateway = site.gateway
+        self._edge = Edge(site, method)
         self._write = write
         self._fail = fail
 
@@ -84,18 +84,17 @@ class _Models:
         call = Call(LlmRequest(), stream=False, request_id=exchange.request_id, metadata=exchange.metadata())
 
         async def work() -> None:
-            await exchange.reply(200, exchange.ids(), await self._body(scope))
+            await exchange.reply(200, exchange.ids(), await self._body(scope, call))
 
         async def fail(error: LlmError) -> None:
             status, body = self._fail(error, exchange.request_id)
-            after = [] if error.retry_after is None else [(b"retry-after", b"%d" % math.ceil(error.retry_after))]
-            await exchange.reply(status, [*exchange.ids(), *after], body)
+            await exchange.reply(status, [*exchange.ids(), *when_again(error)], body)
 
         async def refuse(error: HttpError) -> None:
             await fail(LlmError(INVALID_REQUEST, error.message))
 
-        await self._edge.attend(call, work, refuse=refuse, fail=fail)
+        await self._edge.attend(call, exchange, work, refuse=refuse, fail=fail)
 
-    async def _body(self, scope: Scope) -> bytes:
+    async def _body(self, scope: Scope, call: Call) -> bytes:
         query = dict(parse_qsl(scope["query_string"].decode("latin-1")))
-        return self._write(await self._gateway.list_models(), scope["path_params"].get("name"), query)
+        return self._write(await self._gateway.list_models(call), scope["path_params"].get("name"), query)

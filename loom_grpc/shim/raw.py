@@ -3,25 +3,26 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
+from time import perf_counter
 from typing import Final
 from urllib.parse import unquote
 
 import orjson
 from starlette.types import Receive, Scope, Send
 
-from loom_grpc.config import Config
 from loom_grpc.core.call import Call
 from loom_grpc.core.errors import LlmError
-from loom_grpc.core.ports import Gateway
+from loom_grpc.core.notice import notices
 from loom_grpc.core.raw import Raw, RawError
 from loom_grpc.frontends.body import HttpError
 from loom_grpc.frontends.loom import Writer
 from loom_grpc.frontends.loom_error import error_body
-from loom_grpc.shim.edge import Edge
-from loom_grpc.shim.exchange import Exchange, Header
+from loom_grpc.frontends.rate_limit import draft
+from loom_grpc.shim.edge import Edge, Site
+from loom_grpc.shim.exchange import Exchange, Header, when_again
 from loom_grpc.shim.watch import Watch
-from loom_grpc.telemetry import Telemetry
+from loom_grpc.v1.audit_pb2 import OPERATION_RAW
 from loom_grpc.v1.llm_service_pb2 import LlmRequest
 
 PATH: Final = "/{provider}/raw/{path:path}"
@@ -57,7 +58,16 @@ _HOP_BY_HOP: Final = frozenset(
     }
 )
 """Headers of one connection (RFC 9110, 7.6.1)."""
-_THEIRS: Final = frozenset({"content-length", "set-cookie", "date", "server"})
+_THEIRS: Final = frozenset(
+    {
+        "content-length",
+        "set-cookie",
+        "date",
+        "server",
+        "ratelimit",  # by this and the next we tell of our own limits
+        "ratelimit-policy",
+    }
+)
 """Headers of an answer that are between the provider and us."""
 _OUR_NAMES: Final = ("loom-", "x-forwarded-", "x-real-ip")
 
@@ -65,16 +75,17 @@ _OUR_NAMES: Final = ("loom-", "x-forwarded-", "x-real-ip")
 class RawEndpoint:
     """Passes requests on, as an ASGI application."""
 
-    def __init__(self, config: Config, gateway: Gateway, telemetry: Telemetry, draining: Callable[[], bool]) -> None:
-        self._gateway = gateway
-        self._edge = Edge(telemetry, draining)
-        self._max_body_bytes = config.http.max_body_bytes
+    def __init__(self, site: Site) -> None:
+        self._gateway = site.gateway
+        self._edge = Edge(site, PATH)
+        self._max_body_bytes = site.config.http.max_body_bytes
         self._writer = Writer(extended=True)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answers one request: as the provider does, or in our own words where it is we who refuse."""
         exchange = Exchange(scope, receive, send)
         call = Call(LlmRequest(), stream=True, request_id=exchange.request_id, metadata=exchange.metadata())
+        call.api, call.operation = PATH, OPERATION_RAW
 
         async def refuse(error: HttpError) -> None:
             await exchange.reply(error.status, _headers(exchange, call), error_body(error.status, error.message))
@@ -85,7 +96,7 @@ class RawEndpoint:
         async def work() -> None:
             await self._run(exchange, call, scope)
 
-        await self._edge.attend(call, work, refuse=refuse, fail=fail)
+        await self._edge.attend(call, exchange, work, refuse=refuse, fail=fail)
 
     async def _run(self, exchange: Exchange, call: Call, scope: Scope) -> None:
         call.deadline = asyncio.get_running_loop().time() + exchange.timeout_s()
@@ -107,7 +118,7 @@ class RawEndpoint:
             await _relay_refusal(exchange, call, error)
             return
         status, body = self._writer.failure(error)
-        await exchange.reply(status, _headers(exchange, call), body)
+        await exchange.reply(status, [*_headers(exchange, call, error), *when_again(error)], body)
 
 
 class _Back:
@@ -136,7 +147,10 @@ async def _relay_refusal(exchange: Exchange, call: Call, error: RawError) -> Non
 def _target(scope: Scope, provider: str) -> str:
     """Returns the path below `raw`, as the caller escaped it, and the query; raises `HttpError` for one that climbs out."""
     path = scope.get("raw_path", scope["path"].encode()).decode("latin-1")
-    target: str = path[len(f"/{provider}/raw") :]
+    front = f"/{provider}/raw"
+    if not path.startswith(f"{front}/"):  # or the rest might not begin with a slash, and change the provider's host
+        raise HttpError(400, "The provider and raw must not be escaped.")
+    target: str = path[len(front) :]
     if {".", ".."} & set(unquote(target).split("/")):
         raise HttpError(400, "The path must not have . or .. as a piece.")
     query = scope["query_string"].decode("latin-1")
@@ -161,8 +175,12 @@ def _answered(headers: Mapping[str, str]) -> list[Header]:
     ]
 
 
-def _headers(exchange: Exchange, call: Call) -> list[Header]:
+def _headers(exchange: Exchange, call: Call, error: LlmError | None = None) -> list[Header]:
     headers = exchange.ids()
+    refused = error.standing if error is not None else None
+    if call.standings or refused is not None:
+        told = draft(notices(call.standings, refused, perf_counter() - call.began))
+        headers += [(name.encode(), value.encode()) for name, value in told.items()]
     if call.provider:
         headers += [(b"loom-provider", call.provider.encode()), (b"loom-attempts", b"%d" % call.attempt)]
     return headers

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from time import perf_counter
 from typing import Any, Final, TypeVar
 
@@ -15,15 +15,19 @@ from loom_grpc.client.health import serving_status
 from loom_grpc.core.cache import HEADER as CACHE_HEADER
 from loom_grpc.core.call import Call, Send
 from loom_grpc.core.errors import PERMISSION_DENIED, UNAUTHENTICATED, LlmError
-from loom_grpc.core.fingerprint import TENANT
-from loom_grpc.core.ports import Admin, ProviderState
+from loom_grpc.core.fingerprint import CREDENTIALS, TENANT
+from loom_grpc.core.notice import LIMITS, read_notices
+from loom_grpc.core.ports import Admin, Office, ProviderState
+from loom_grpc.core.principal import Principal, Shown, bearer, stranger
+from loom_grpc.core.quota import Claim, Scope, Standing
 from loom_grpc.providers.registry import PROVIDERS
+from loom_grpc.shim.remote_office import RemoteOffice
 from loom_grpc.telemetry.log import REQUEST_ID
 from loom_grpc.v1.llm_service_pb2 import Completed, CountTokensResponse, EmbedRequest, EmbedResponse, LlmEvent, Model
 
 R = TypeVar("R")
 
-_FORWARDED: Final = ("authorization", "loom-cache", "loom-events", "traceparent", "tracestate", "baggage")
+_FORWARDED: Final = (*CREDENTIALS, "loom-cache", "loom-events", "traceparent", "tracestate", "baggage")
 _STATE_TIMEOUT_S: Final = 5.0
 
 
@@ -35,6 +39,7 @@ class RemoteGateway:
 
     def __init__(self, client: LoomClient) -> None:
         self._client = client
+        self.gatekeeper = _Door()
         self._known: list[str] = []
         """The providers that the server had when it last said so."""
 
@@ -48,13 +53,15 @@ class RemoteGateway:
         finally:
             call.upstream_s += perf_counter() - began
 
-    async def list_models(self, provider: str = "") -> list[Model]:
+    async def list_models(self, call: Call, provider: str = "") -> list[Model]:
         """Returns the server's models."""
-        return await self._client.list_models(provider)
+        return await self._client.list_models(provider, metadata=_metadata(call))
 
     async def count_tokens(self, call: Call) -> CountTokensResponse:
         """Lets the server count."""
-        counted = await self._client.count_tokens(call.request, timeout_s=_timeout_s(call), metadata=_metadata(call))
+        metadata = self._client.metadata(_metadata(call))
+        rpc = self._client.stub.CountTokens(call.request, timeout=_timeout_s(call), metadata=metadata)
+        counted = await self._awaited(rpc, call)
         call.provider, call.model = counted.provider, counted.model
         return counted
 
@@ -88,19 +95,31 @@ class RemoteGateway:
         status: Final = "unhealthy" if error else "healthy"
         return [ProviderState(name, _title(name), True, status, error) for name in self._known]
 
-    def admin(self, key: str) -> Admin:
+    def conclude(self, call: Call, error: LlmError | None = None, *, cancelled: bool = False) -> None:
+        """Leaves it to the server behind to record the call."""
+
+    def admin(self, shown: Shown) -> Admin:
         """Lets the server behind decide what the key is good for; the client's own key is not shown there."""
-        metadata = {"x-request-id": REQUEST_ID.get()} if REQUEST_ID.get() else {}
         try:
-            return self._client.admin(key, metadata=metadata)
+            return self._client.admin(_admin_key(shown), metadata=_request_id())
         except ValueError:  # no key, or one that no server can have
-            raise LlmError(UNAUTHENTICATED, "Administration needs the server's admin key as bearer token.") from None
+            raise _no_key() from None
+
+    def office(self, shown: Shown) -> Office:
+        """Lets the server behind decide, as for `admin`."""
+        try:
+            metadata = self._client.metadata({"authorization": f"Bearer {_admin_key(shown)}", **_request_id()})
+        except ValueError:
+            raise _no_key() from None
+        return RemoteOffice(self._client, metadata)
 
     async def _stream(self, call: Call, send: Send) -> None:
         stream = self._client.stream(call.request, timeout_s=_timeout_s(call), metadata=_metadata(call))
         async with stream:
             try:
                 async for event in stream:
+                    if not call.responded:
+                        _note_limits(call, await stream.headers())
                     if event.HasField("started"):
                         started = event.started
                         call.provider, call.model, call.attempt = started.provider, started.model, started.attempt
@@ -135,6 +154,32 @@ class RemoteGateway:
         return "" if status == "SERVING" else f"The server at {self._client.target} is {status}."
 
 
+class _Door:
+    """Lets everybody through to the server behind, which decides."""
+
+    async def admit(self, method: str, shown: Shown) -> Principal:
+        """Returns a caller of whom nothing is known."""
+        return stranger(shown)
+
+    def address_of(self, shown: Shown) -> str:
+        """Returns the address at the other end of the connection."""
+        return shown.peer
+
+
+def _admin_key(shown: Shown) -> str:
+    """Returns what a caller shows as its key; empty where there is none."""
+    credentials = dict(shown.credentials)
+    return bearer(credentials.get("authorization", "")) or credentials.get("x-api-key", "").strip()
+
+
+def _request_id() -> dict[str, str]:
+    return {"x-request-id": REQUEST_ID.get()} if REQUEST_ID.get() else {}
+
+
+def _no_key() -> LlmError:
+    return LlmError(UNAUTHENTICATED, "Administration needs the server's admin key as bearer token.")
+
+
 def _timeout_s(call: Call) -> float | None:
     if call.deadline == math.inf:
         return None
@@ -146,6 +191,8 @@ def _metadata(call: Call) -> dict[str, str]:
     forwarded = {name: call.metadata[name] for name in _FORWARDED if name in call.metadata}
     if call.tenant:
         forwarded[TENANT] = call.tenant
+    if call.address:
+        forwarded["x-forwarded-for"] = call.address
     return {**forwarded, "x-request-id": call.request_id}
 
 
@@ -157,6 +204,17 @@ def _note(call: Call, trailers: Iterable[tuple[str, str | bytes]]) -> None:
     call.cache = told.get(CACHE_HEADER, "")
     if (attempts := told.get("loom-attempts", "")).isdigit():
         call.attempt = int(attempts)
+    _note_limits(call, told)
+
+
+def _note_limits(call: Call, told: Mapping[str, str]) -> None:
+    """Keeps what the server tells of the caller's limits, as of when the call came."""
+    if LIMITS in told:
+        passed_s = perf_counter() - call.began
+        call.standings = [
+            Standing(Claim(b"", kind, 0, most, Scope("", "")), left, reset_s + passed_s)
+            for kind, most, left, reset_s in read_notices(told[LIMITS])
+        ]
 
 
 def _title(name: str) -> str:

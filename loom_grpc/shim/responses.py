@@ -10,20 +10,18 @@ from urllib.parse import parse_qsl
 from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
 
-from loom_grpc.config import Config
 from loom_grpc.core.account import StoreError
 from loom_grpc.core.call import Call
 from loom_grpc.core.errors import LlmError
 from loom_grpc.core.kept import KeptResponse, ResponseStore
-from loom_grpc.core.ports import Gateway
 from loom_grpc.frontends import openai_responses_kept as pages
 from loom_grpc.frontends.body import HttpError
 from loom_grpc.frontends.openai_responses import OpenAIResponses, ResponsesWriter, read_body
-from loom_grpc.shim.edge import Edge
+from loom_grpc.shim.edge import Edge, Site
 from loom_grpc.shim.endpoint import Answering, CountingEndpoint, Entrance
-from loom_grpc.shim.exchange import Exchange
+from loom_grpc.shim.exchange import Exchange, Header, when_again
 from loom_grpc.storage.memory_responses import MemoryResponses
-from loom_grpc.telemetry import Telemetry
+from loom_grpc.v1.audit_pb2 import OPERATION_COMPLETE
 from loom_grpc.v1.llm_service_pb2 import LlmEvent, LlmRequest
 
 PATH: Final = "/v1/responses"
@@ -33,43 +31,39 @@ _Keep = Callable[[str, Mapping[str, Any], Mapping[str, Any]], Awaitable[None]]
 
 
 def routes(
-    config: Config,
-    gateway: Gateway,
-    telemetry: Telemetry,
-    draining: Callable[[], bool],
+    site: Site,
     store: ResponseStore | None = None,
 ) -> list[Route]:
     """Returns what is served at `/v1/responses` and below; without a store, responses are kept in memory."""
-    store = store or MemoryResponses(config.responses.max_bytes, config.responses.ttl_s, time.monotonic)
-    shelf = _Shelf(telemetry, draining, store)
+    keep = site.config.responses
+    store = store or MemoryResponses(keep.max_bytes, keep.ttl_s, time.monotonic)
+    counting = f"{PATH}/input_tokens"
+    shelves = (
+        (f"{PATH}/{{id}}", ["GET", "DELETE"]),
+        (f"{PATH}/{{id}}/cancel", ["POST"]),
+        (f"{PATH}/{{id}}/input_items", ["GET"]),
+    )
     return [
-        Route(
-            f"{PATH}/input_tokens",
-            CountingEndpoint(config, gateway, telemetry, draining, OpenAIResponses(time.time)),
-            methods=["POST"],
-        ),
-        Route(PATH, ResponsesEndpoint(config, gateway, telemetry, draining, store), methods=["POST"]),
-        Route(f"{PATH}/{{id}}", shelf, methods=["GET", "DELETE"]),
-        Route(f"{PATH}/{{id}}/cancel", shelf, methods=["POST"]),
-        Route(f"{PATH}/{{id}}/input_items", shelf, methods=["GET"]),
+        Route(counting, CountingEndpoint(site, counting, OpenAIResponses(time.time)), methods=["POST"]),
+        Route(PATH, ResponsesEndpoint(site, store), methods=["POST"]),
+        *(Route(path, _Shelf(site, path, store), methods=methods) for path, methods in shelves),
     ]
 
 
 class ResponsesEndpoint(Entrance):
     """Answers requests, and keeps the responses of callers who do not say `store: false`."""
 
+    operation = OPERATION_COMPLETE
+
     def __init__(
         self,
-        config: Config,
-        gateway: Gateway,
-        telemetry: Telemetry,
-        draining: Callable[[], bool],
+        site: Site,
         store: ResponseStore,
     ) -> None:
         self._frontend = OpenAIResponses(time.time)
-        super().__init__(config, gateway, telemetry, draining, self._frontend)
-        self._telemetry = telemetry
-        self._drops = config.compat.untold == "drop"
+        super().__init__(site, PATH, self._frontend)
+        self._telemetry = site.telemetry
+        self._drops = site.config.compat.untold == "drop"
         self._store = store
 
     async def answer(self, answer: Answering, body: bytes, path: dict[str, str]) -> None:
@@ -144,8 +138,8 @@ class _Keeping:
 class _Shelf:
     """Shows, forgets and does not cancel kept responses, as an ASGI application."""
 
-    def __init__(self, telemetry: Telemetry, draining: Callable[[], bool], store: ResponseStore) -> None:
-        self._edge = Edge(telemetry, draining)
+    def __init__(self, site: Site, method: str, store: ResponseStore) -> None:
+        self._edge = Edge(site, method)
         self._store = store
         self._frontend = OpenAIResponses(time.time)
 
@@ -155,15 +149,15 @@ class _Shelf:
         call = Call(LlmRequest(), stream=False, request_id=exchange.request_id, metadata=exchange.metadata())
 
         async def work() -> None:
-            await _reply(exchange, 200, await self._page(scope, exchange.tenant()))
+            await _reply(exchange, 200, await self._page(scope, call.tenant))
 
         async def refuse(error: HttpError) -> None:
             await _reply(exchange, *self._frontend.refusal(error, exchange.request_id))
 
         async def fail(error: LlmError) -> None:
-            await _reply(exchange, *self._frontend.failure(error, exchange.request_id))
+            await _reply(exchange, *self._frontend.failure(error, exchange.request_id), *when_again(error))
 
-        await self._edge.attend(call, work, refuse=refuse, fail=fail)
+        await self._edge.attend(call, exchange, work, refuse=refuse, fail=fail)
 
     async def _page(self, scope: Scope, tenant: str) -> bytes:
         id: str = scope["path_params"]["id"]
@@ -201,5 +195,5 @@ async def _chain(store: ResponseStore, tenant: str, id: str) -> list[KeptRespons
         raise pages.unavailable(str(error)) from None
 
 
-async def _reply(exchange: Exchange, status: int, body: bytes) -> None:
-    await exchange.reply(status, exchange.ids(), body)
+async def _reply(exchange: Exchange, status: int, body: bytes, *more: Header) -> None:
+    await exchange.reply(status, [*exchange.ids(), *more], body)

@@ -19,10 +19,10 @@ class Act:
     """One act of an operator, or an attempt at one. It begins when this is made: from then on the task's lines in the log have its id.
 
     `edge` is `grpc` or `http`, `peer` is where the caller is. `account` is whom it is about, as far as that is known: `provider/id`,
-    or the provider alone.
+    or the provider alone. `who` is the operator, once that is known.
     """
 
-    __slots__ = ("_began", "_edge", "_log", "_method", "_peer", "account", "request_id")
+    __slots__ = ("_began", "_edge", "_log", "_method", "_peer", "account", "request_id", "who")
 
     def __init__(self, log: FilteringBoundLogger, method: str, request_id: str, edge: str, peer: str) -> None:
         self._began = perf_counter()
@@ -31,6 +31,7 @@ class Act:
         self._edge = edge
         self._peer = peer
         self.account = ""
+        self.who = ""
         self.request_id = request_id
         REQUEST_ID.set(request_id)
 
@@ -41,6 +42,7 @@ class Act:
             "account": redact.line(self.account),
             "edge": self._edge,
             "peer": self._peer,
+            "who": redact.line(self.who),
             "reason": _CANCELLED if cancelled else error.name if error is not None else names.OK,
             "duration_ms": round((perf_counter() - self._began) * 1000, 1),
         }

@@ -7,8 +7,9 @@ same lists are what goes to other workers and to OTLP.
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from itertools import accumulate
+from operator import add
 from typing import Final
 
 from prometheus_client import ProcessCollector, generate_latest
@@ -25,6 +26,7 @@ State = dict[str, dict[Labels, Cells]]
 MOST_MODELS: Final = 100
 """How many models of one provider are told apart."""
 _LONGEST_MODEL: Final = 128
+_GREATEST: Final = frozenset(metric.name for metric in METRICS if not metric.is_summed)
 
 
 class Metrics:
@@ -32,6 +34,7 @@ class Metrics:
 
     def __init__(self) -> None:
         self._series: dict[Metric, dict[Labels, Cells]] = {metric: {} for metric in METRICS}
+        self._watched: list[tuple[Metric, Labels, Callable[[], float]]] = []
 
     def cells(self, metric: Metric, labels: Labels) -> Cells:
         """Returns the cells of a series, for who adds to them more than once."""
@@ -49,8 +52,18 @@ class Metrics:
         """Adds to a counter or a gauge."""
         self.cells(metric, labels)[0] += amount
 
+    def put(self, metric: Metric, labels: Labels, value: float) -> None:
+        """Sets a gauge."""
+        self.cells(metric, labels)[0] = value
+
+    def watch(self, metric: Metric, labels: Labels, read: Callable[[], float]) -> None:
+        """Has a gauge read whenever somebody wants to know."""
+        self._watched.append((metric, labels, read))
+
     def state(self) -> State:
         """Returns a copy of everything measured so far."""
+        for metric, labels, read in self._watched:
+            self.put(metric, labels, read())
         return {
             metric.name: {labels: list(cells) for labels, cells in series.items()}
             for metric, series in self._series.items()
@@ -92,10 +105,10 @@ def merge(states: Iterable[State]) -> State:
     total: State = {}
     for state in states:
         for name, series in state.items():
-            sums = total.setdefault(name, {})
+            sums, join = total.setdefault(name, {}), max if name in _GREATEST else add
             for labels, cells in series.items():
                 before = sums.get(labels)
-                sums[labels] = list(cells) if before is None else [a + b for a, b in zip(before, cells, strict=True)]
+                sums[labels] = list(cells) if before is None else list(map(join, before, cells))
     return total
 
 

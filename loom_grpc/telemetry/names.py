@@ -58,6 +58,9 @@ REASON: Final = "loom.reason"
 ACCOUNT: Final = "loom.account"
 CONDITION: Final = "loom.condition"
 CACHE: Final = "loom.cache"
+OUTCOME: Final = "loom.outcome"
+LIMITED: Final = "loom.scope"
+PART: Final = "loom.part"
 
 SPAN_ATTRIBUTES: Final[dict[str, str]] = {
     OPERATION: "`chat`, or `embeddings` when texts are turned into vectors",
@@ -114,6 +117,8 @@ class Metric:
     attributes: tuple[str, ...]
     bounds: tuple[float, ...] = ()
     """Upper ends of a histogram's buckets, each included in its bucket."""
+    is_summed: bool = True
+    """Whether the values of several processes add up; else the greatest of them counts."""
 
 
 _SECONDS: Final = (0.01, 0.02, 0.04, 0.08, 0.16, 0.32, 0.64, 1.28, 2.56, 5.12, 10.24, 20.48, 40.96, 81.92)
@@ -202,6 +207,100 @@ ACCOUNT_CHANGES: Final = Metric(
     "Changes of accounts as each worker hears of them, by the condition after: `available`, `cooling_down`, `refused` or `off`.",
     (LOOM_PROVIDER, CONDITION),
 )
+AUDITED: Final = Metric(
+    "loom.auditor.records",
+    "counter",
+    "{record}",
+    "Messages that the auditor has taken, by what became of them: `new` and `known` to the ledger, or `rejected`.",
+    (OUTCOME,),
+)
+SENT: Final = Metric(
+    "loom.records.sent",
+    "counter",
+    "{record}",
+    "Records of calls that have gone on from the spool, to the database or to the broker.",
+    (),
+)
+SET_ASIDE: Final = Metric(
+    "loom.records.set_aside",
+    "counter",
+    "{record}",
+    "Records of calls that neither the database nor the broker takes; they stay in the spool.",
+    (),
+)
+SPOOLED: Final = Metric(
+    "loom.spool.records",
+    "gauge",
+    "{record}",
+    "Records of calls that wait in the spools of all workers.",
+    (),
+)
+SPOOL_SIZE: Final = Metric(
+    "loom.spool.size",
+    "gauge",
+    "By",
+    "What the records in the spools of all workers take, those that were set aside included.",
+    (),
+)
+SPOOL_AGE: Final = Metric(
+    "loom.spool.age",
+    "gauge",
+    "s",
+    "For how long the oldest record has waited; 0 when none waits.",
+    (),
+    is_summed=False,
+)
+UNAVAILABLE: Final = Metric(
+    "loom.unavailable",
+    "gauge",
+    "1",
+    "1 while a part of the server cannot do its work, else 0; absent for parts that were never in trouble (table below).",
+    (PART,),
+    is_summed=False,
+)
+ACCESS_AGE: Final = Metric(
+    "loom.access.age",
+    "gauge",
+    "s",
+    "For how long keys, users and budgets could not be looked up, because the database is away; 0 while it is there.",
+    (),
+    is_summed=False,
+)
+BLOCKS: Final = Metric(
+    "loom.access.blocks",
+    "counter",
+    "{block}",
+    "Blocks of addresses that have shown wrong credentials too often.",
+    (),
+)
+LIMIT_REFUSALS: Final = Metric(
+    "loom.limits.refusals",
+    "counter",
+    "{call}",
+    "Calls that a limit has refused, by whose limit it is; `blocked` is an address that has shown wrong credentials too often.",
+    (LIMITED,),
+)
+BUDGET_REFUSALS: Final = Metric(
+    "loom.budgets.refusals",
+    "counter",
+    "{call}",
+    "Calls that a budget has refused, by whose budget it is.",
+    (LIMITED,),
+)
+COST: Final = Metric(
+    "loom.cost.nanos",
+    "counter",
+    "{nanodollar}",
+    "What recorded calls cost by our prices, in billionths of a dollar.",
+    (LOOM_PROVIDER, REQUEST_MODEL),
+)
+UNPRICED: Final = Metric(
+    "loom.cost.unpriced",
+    "counter",
+    "{charge}",
+    "Attempts of recorded calls that used something whose price is not known.",
+    (LOOM_PROVIDER, REQUEST_MODEL),
+)
 ACTIVE: Final = Metric(
     "loom.attempts.active",
     "gauge",
@@ -230,9 +329,49 @@ METRICS: Final = (
     HEDGES,
     CACHED,
     ACCOUNT_CHANGES,
+    AUDITED,
+    SENT,
+    SET_ASIDE,
+    SPOOLED,
+    SPOOL_SIZE,
+    SPOOL_AGE,
+    UNAVAILABLE,
+    ACCESS_AGE,
+    BLOCKS,
+    LIMIT_REFUSALS,
+    BUDGET_REFUSALS,
+    COST,
+    UNPRICED,
     ACTIVE,
     OVERHEAD,
 )
+
+SCOPES: Final = frozenset({"key", "user", "team", "organization", "model", "address"})
+"""Whose limits and budgets there are."""
+BLOCKED: Final = "blocked"
+
+ACCOUNTS_PART: Final = "accounts"
+ACCESS_PART: Final = "access"
+ISSUER_PART: Final = "issuer"
+CACHE_PART: Final = "cache"
+LIMITS_PART: Final = "limits"
+SPOOL_PART: Final = "spool"
+RECORDS_PART: Final = "records"
+PRUNING_PART: Final = "pruning"
+AUDITOR_PART: Final = "auditor"
+
+PARTS: Final[dict[str, str]] = {
+    ACCOUNTS_PART: "accounts cannot be read or written",
+    ACCESS_PART: "keys, users and budgets cannot be read; the latest known are in use",
+    ISSUER_PART: "the keys of the tokens' issuer cannot be fetched; those that are known are in use",
+    CACHE_PART: "kept answers cannot be read or written",
+    LIMITS_PART: "limits and budgets cannot be counted for all hosts together",
+    SPOOL_PART: "no records can be kept, and calls are refused",
+    RECORDS_PART: "records of calls do not go on; they wait in the spool",
+    PRUNING_PART: "records that are old enough cannot be deleted",
+    AUDITOR_PART: "the auditor does not reach the broker or the database",
+}
+"""The parts of the server that may be in trouble while it goes on, and what that means."""
 
 
 def well_known(provider: str) -> str:

@@ -244,13 +244,20 @@ def _metric(metric: names.Metric, series: Mapping[Labels, Cells], began: int, no
         points = (_histogram_point(metric, labels, cells, began, now) for labels, cells in series.items())
         message.histogram.data_points.extend(points)
         return message
+    numbers = [_number_point(metric, labels, cells, began, now) for labels, cells in series.items()]
+    if not metric.is_summed:
+        message.gauge.data_points.extend(numbers)
+        return message
     message.sum.aggregation_temporality = AGGREGATION_TEMPORALITY_CUMULATIVE
     message.sum.is_monotonic = metric.kind == "counter"
-    for labels, cells in series.items():
-        point = NumberDataPoint(start_time_unix_nano=began, time_unix_nano=now, as_int=int(cells[0]))
-        point.attributes.extend(_attributes(metric, labels))
-        message.sum.data_points.append(point)
+    message.sum.data_points.extend(numbers)
     return message
+
+
+def _number_point(metric: names.Metric, labels: Labels, cells: Cells, began: int, now: int) -> NumberDataPoint:
+    point = NumberDataPoint(start_time_unix_nano=began, time_unix_nano=now, as_int=int(cells[0]))
+    point.attributes.extend(_attributes(metric, labels))
+    return point
 
 
 def _histogram_point(metric: names.Metric, labels: Labels, cells: Cells, began: int, now: int) -> HistogramDataPoint:

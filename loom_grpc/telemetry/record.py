@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, Final
 
@@ -17,7 +17,7 @@ from loom_grpc.core.account import AccountRef
 from loom_grpc.core.breaker import Breaker
 from loom_grpc.core.breaker import State as BreakerState
 from loom_grpc.core.call import Call, Handler, Send
-from loom_grpc.core.errors import LlmError
+from loom_grpc.core.errors import BUDGET_EXCEEDED, RATE_LIMITED, LlmError
 from loom_grpc.core.health import Condition
 from loom_grpc.core.leg import Leg
 from loom_grpc.core.pool import Account
@@ -26,6 +26,8 @@ from loom_grpc.telemetry.attempt import Attempt, error_type, server_of
 from loom_grpc.telemetry.log import REQUEST_ID, LibraryLines, frames, level_of, make_log
 from loom_grpc.telemetry.metrics import Metrics, Models, State, prometheus_text
 from loom_grpc.telemetry.sharing import Sharing
+from loom_grpc.telemetry.trouble import Troubles
+from loom_grpc.v1.access_pb2 import Charge
 
 if TYPE_CHECKING:  # both are loaded only when something is sent by OTLP
     from loom_grpc.telemetry.otlp import Otlp
@@ -33,6 +35,8 @@ if TYPE_CHECKING:  # both are loaded only when something is sent by OTLP
 
 _CANCELLED: Final = "CANCELLED"
 _MOST_PROVIDERS: Final = 100
+_REFUSALS: Final = {RATE_LIMITED: names.LIMIT_REFUSALS, BUDGET_EXCEEDED: names.BUDGET_REFUSALS}
+_SCOPES: Final = names.SCOPES | {names.BLOCKED}
 _MOST_KEYS: Final = 50
 """So many changed keys are written to the log."""
 
@@ -63,6 +67,8 @@ class Telemetry:
         """Takes lines about the life of the server: `log.info("event", field=value)`."""
         self._make_log(config)
         self._metrics = Metrics()
+        self.troubles = Troubles(self._metrics)
+        """What is in trouble at present."""
         self._models = Models({name: {*row.models, row.default_model} - {""} for name, row in config.providers.items()})
         self._providers = {"", *config.providers}
         self._sharing = Sharing(shared, worker or 0, self._metrics.state, self.log) if shared else None
@@ -104,6 +110,10 @@ class Telemetry:
     def hide(self, secret: str) -> None:
         """Keeps a secret that came up only now, such as a rotated key or a token, out of the log from here on."""
         self._blackener.hide(secret)
+
+    def blacken(self, text: bytes) -> bytes:
+        """Returns a text without the secrets that are kept out of the log."""
+        return self._blackener.blacken(text)
 
     def attempt(self, handler: Handler, base_url: str = "") -> Handler:
         """Wraps one attempt at the provider at `base_url`: it is measured, and a span where spans are made."""
@@ -180,25 +190,107 @@ class Telemetry:
         """Tells that an account's new tokens are nowhere but in this process."""
         self.log.error("tokens_unsaved", provider=ref.provider, account=ref.id, message=redact.line(trouble))
 
-    def store_unavailable(self, trouble: str) -> None:
-        """Tells that accounts cannot be read or written; the server goes on with what it knows."""
-        self.log.error("store_unavailable", message=redact.line(trouble))
+    def store_unavailable(self, trouble: str, part: str = names.ACCOUNTS_PART) -> None:
+        """Tells that accounts, or keys and budgets, cannot be read or written; the server goes on with what it knows."""
+        self.troubles.tell(part, is_there=True)
+        self.log.error("store_unavailable", store=part, message=redact.line(trouble))
 
-    def store_works_again(self) -> None:
-        """Tells that accounts can be read and written as before."""
-        self.log.info("store_works_again")
+    def store_works_again(self, part: str = names.ACCOUNTS_PART) -> None:
+        """Tells that they can be read and written as before."""
+        self.troubles.tell(part, is_there=False)
+        self.log.info("store_works_again", store=part)
 
     def cache_unavailable(self, trouble: str) -> None:
         """Tells that kept answers cannot be read or written; calls go on without them."""
+        self.troubles.tell(names.CACHE_PART, is_there=True)
         self.log.error("cache_unavailable", message=redact.line(trouble))
 
     def cache_works_again(self) -> None:
         """Tells that answers are kept as before."""
+        self.troubles.tell(names.CACHE_PART, is_there=False)
         self.log.info("cache_works_again")
+
+    def limits_unavailable(self, trouble: str) -> None:
+        """Tells that limits and budgets cannot be counted for all hosts together."""
+        self.troubles.tell(names.LIMITS_PART, is_there=True)
+        self.log.error("limits_unavailable", message=redact.line(trouble))
+
+    def limits_work_again(self) -> None:
+        """Tells that limits and budgets are counted for all hosts together again."""
+        self.troubles.tell(names.LIMITS_PART, is_there=False)
+        self.log.info("limits_work_again")
 
     def response_not_kept(self, trouble: str) -> None:
         """Tells that a response was answered and not kept, so that nobody can come back to it."""
         self.log.error("response_not_kept", message=redact.line(trouble))
+
+    def issuer_unavailable(self, trouble: str) -> None:
+        """Tells that the keys of the tokens' issuer cannot be fetched; the server goes on with those that it has."""
+        self.log.error("issuer_unavailable", message=redact.line(trouble))
+
+    def watch_access(self, age_s: Callable[[], float], issuer_fails: Callable[[], bool]) -> None:
+        """Asks whenever somebody wants to know for how long keys could not be looked up, and whether the tokens' issuer is away."""
+        self._metrics.watch(names.ACCESS_AGE, (), lambda: round(age_s(), 1))
+        self.troubles.watch(names.ISSUER_PART, issuer_fails)
+
+    def address_blocked(self, address: str, block_s: float) -> None:
+        """Tells that an address has shown wrong credentials so often that it is refused for some time."""
+        self._metrics.add(names.BLOCKS, ())
+        self.log.warning("address_blocked", address=redact.line(address), block_s=round(block_s))
+
+    def charged(self, charges: Iterable[Charge]) -> None:
+        """Counts what a call cost whose record is made."""
+        for charge in charges:
+            provider = self._provider_label(charge.provider)
+            labels = (provider, self._models.label(provider, charge.model, accepted=True))
+            if charge.HasField("cost"):
+                self._metrics.add(names.COST, labels, charge.cost.nanos)
+            else:
+                self._metrics.add(names.UNPRICED, labels)
+
+    def records_sent(self, number: int) -> None:
+        """Counts records of calls that were handed on."""
+        self._metrics.add(names.SENT, (), number)
+
+    def records_pruned(self, counts: Mapping[str, int]) -> None:
+        """Tells how many records, and prompts and answers of others, were deleted because they are old enough."""
+        self.troubles.tell(names.PRUNING_PART, is_there=False)
+        if any(counts.values()):
+            self.log.info("records_pruned", **counts)
+
+    def pruning_failed(self, trouble: str) -> None:
+        """Tells that old records cannot be deleted; it is tried again."""
+        self.troubles.tell(names.PRUNING_PART, is_there=True)
+        self.log.error("pruning_failed", message=redact.line(trouble))
+
+    def records_wait(self, trouble: str) -> None:
+        """Tells that records of calls cannot be handed on; they wait in the spool."""
+        self.troubles.tell(names.RECORDS_PART, is_there=True)
+        self.log.error("records_wait", message=redact.line(trouble))
+
+    def records_go_on(self) -> None:
+        """Tells that records of calls are handed on as before."""
+        self.troubles.tell(names.RECORDS_PART, is_there=False)
+        self.log.info("records_go_on")
+
+    def record_unreadable(self, id: str, trouble: str) -> None:
+        """Tells of a record that nobody takes; it stays in the spool, set aside."""
+        self._metrics.add(names.SET_ASIDE, ())
+        self.log.error("record_unreadable", id=id, message=redact.line(trouble))
+
+    def spool_unusable(self, trouble: str) -> None:
+        """Tells that no records can be kept, so that no calls are answered."""
+        self.troubles.tell(names.SPOOL_PART, is_there=True)
+        self.log.error("spool_unusable", message=redact.line(trouble))
+
+    def spool_works_again(self) -> None:
+        """Tells that records are kept as before."""
+        self.troubles.tell(names.SPOOL_PART, is_there=False)
+        self.log.info("spool_works_again")
+
+    def spool_damaged(self, trouble: str) -> None:
+        """Tells of a file of the spool that cannot be read; it was set aside."""
+        self.log.error("spool_damaged", message=redact.line(trouble))
 
     def account_unusable(self, trouble: str) -> None:
         """Tells of an account in the store that makes no sense."""
@@ -233,6 +325,27 @@ class Telemetry:
         """Tells that a provider would not say which models it has."""
         self.log.warning("listing_failed", provider=provider, **self._failure(error, None))
 
+    def records_audited(self, new: int, known: int) -> None:
+        """Counts what the auditor has taken into the ledger."""
+        for outcome, number in (("new", new), ("known", known)):
+            if number:
+                self._metrics.add(names.AUDITED, (outcome,), number)
+
+    def record_rejected(self, why: str) -> None:
+        """Tells of a message that went to the dead letters."""
+        self._metrics.add(names.AUDITED, ("rejected",))
+        self.log.warning("record_rejected", message=redact.line(why))
+
+    def auditor_unavailable(self, trouble: str) -> None:
+        """Tells what keeps records from coming out of the broker or from getting into the database."""
+        self.troubles.tell(names.AUDITOR_PART, is_there=True)
+        self.log.error("auditor_unavailable", message=redact.line(trouble))
+
+    def auditor_works_again(self) -> None:
+        """Tells that records are taken as before."""
+        self.troubles.tell(names.AUDITOR_PART, is_there=False)
+        self.log.info("auditor_works_again")
+
     def finished(
         self, call: Call, error: LlmError | None, duration_s: float, edge: str, *, cancelled: bool = False
     ) -> None:
@@ -242,6 +355,9 @@ class Telemetry:
         if call.cache:
             self._metrics.add(names.CACHED, (self._provider_label(call.provider), call.cache))
         self._metrics.observe(names.OVERHEAD, (edge,), duration_s - call.upstream_s)
+        if error is not None and error.reason in _REFUSALS:
+            scope = error.metadata.get("scope", names.BLOCKED)
+            self._metrics.add(_REFUSALS[error.reason], (scope if scope in _SCOPES else names.OTHER,))
         if self._access:
             self.log.info("call", **_access(call, reason, duration_s, edge))
         if error is not None:

@@ -28,7 +28,8 @@ _LONG_RUN: Final = re.compile(rb"(?<![\w.~+/=-])[\w.~+/=-]{40,}")
 """Longer than the ids in every line, and shorter than most keys and tokens."""
 _CREDENTIAL_HEADER: Final = re.compile(r"auth|key|token|secret|cookie", re.IGNORECASE)
 _KEY_SHAPED: Final = re.compile(
-    r"\bbearer\s+[^\s\"',]+|\b(?:sk|gsk|xai|pplx|rk|pk|ghp)[-_][\w*.-]{6,}|\bAIza[\w-]{10,}|\bya29\.[\w-]+|\beyJ[\w-]+\.[\w.-]+",
+    r"\bbearer\s+[^\s\"',]+|\b(?:sk|gsk|xai|pplx|rk|pk|ghp)[-_][\w*.-]{6,}|\bl[akt]_\w{20,}"
+    r"|\bAIza[\w-]{10,}|\bya29\.[\w-]+|\beyJ[\w-]+\.[\w.-]+",
     re.IGNORECASE,
 )
 _ESCAPED: Final = re.compile(r"(?:\\u[0-9a-fA-F]{4})+|(?:\\x[0-9a-fA-F]{2})+|\\[\"'\\/bfnrt]")
@@ -57,7 +58,7 @@ def secrets(config: Config, environ: Mapping[str, str]) -> list[str]:
 
 def _within(path: KeyPath, secret: str) -> set[str]:
     """Returns a secret and those that it is made of."""
-    if path in {("database", "url"), ("cache", "redis_url")}:
+    if path in {("database", "url"), ("cache", "redis_url"), ("limits", "redis_url"), ("audit", "bus", "url")}:
         return {secret, *_passwords(secret)}
     if path == ("credentials", "encryption_key"):
         return {secret, *(key.strip() for key in secret.split(","))}

@@ -5,12 +5,12 @@ from __future__ import annotations
 from typing import Final
 
 from loom_grpc.telemetry.metrics import MOST_MODELS
-from loom_grpc.telemetry.names import METRICS, SPAN_ATTRIBUTES, WELL_KNOWN, prometheus_name
+from loom_grpc.telemetry.names import METRICS, PARTS, SPAN_ATTRIBUTES, WELL_KNOWN, prometheus_name
 
 
 def reference_markdown() -> str:
     """Writes the page."""
-    metrics = (_metrics(), _METRICS_NOTES, _buckets())
+    metrics = (_metrics(), _METRICS_NOTES, _parts(), _buckets())
     return "\n".join((_INTRODUCTION, *metrics, _SPANS, _attributes(), _providers(), _LOG))
 
 
@@ -27,6 +27,12 @@ def _metrics() -> str:
             attributes,
         )
         lines.append(f"| {' | '.join(cells)} |")
+    return "\n".join([*lines, ""])
+
+
+def _parts() -> str:
+    lines = ["| `loom.part` | in trouble when |", "|---|---|"]
+    lines += [f"| `{part}` | {meaning} |" for part, meaning in PARTS.items()]
     return "\n".join([*lines, ""])
 
 
@@ -82,9 +88,14 @@ a call for it, or when it is configured (`models`, `default_model`). Before that
 {MOST_MODELS} models of a provider, and when its name has more than 128 characters, it is `other`. `gen_ai.response.model`
 is left to spans for the same reason.
 
-With several workers the one that is asked for `/metrics` adds up what all of them have written down within the last second.
+With several workers the one that is asked for `/metrics` adds up what all of them have written down within the last second;
+of ages and of `loom.unavailable` it tells the greatest.
 By OTLP each worker sends its own, told apart by `service.instance.id`. Memory, time and open files of the process
 (`process_*`) are on `/metrics` of a single process only.
+
+`/health` has `warnings` while a part of the server is in trouble, a record has waited in the spool for more than a minute, or
+the spool is more than half full: each with its `component` and a `message`. They are those of the worker that answers, and
+change no status: calls go on.
 """
 
 _SPANS: Final = """\
@@ -120,8 +131,17 @@ in the code, without their messages, which may repeat anything.
 | `account_unusable` | warning | The store has an account that makes no sense |
 | `refresh_failed` | warning | An access token could not be renewed ahead of time |
 | `tokens_unsaved` | error | An account's new tokens are only in this process; saving them is tried again |
-| `store_unavailable`, `store_works_again` | error, info | The store of accounts cannot be read or written, or can again |
+| `store_unavailable`, `store_works_again` | error, info | A `store` (`accounts`; `access`: keys, budgets) cannot be used, or can again |
+| `issuer_unavailable` | error | The keys of the tokens' issuer cannot be fetched; those that the server has stay in use |
+| `address_blocked` | warning | An `address` has shown wrong credentials too often and is refused for `block_s` seconds |
+| `records_wait`, `records_go_on` | error, info | Records of calls wait in the spool for the database or the broker, or go on again |
+| `record_unreadable` | error | The database or the broker takes other records but not this one, by its `id`; it is set aside in the spool |
+| `records_pruned` | info | Old `records`, and `contents` (prompts and answers) of others, were deleted |
+| `pruning_failed` | error | Old records cannot be deleted; it is tried again |
+| `spool_unusable`, `spool_works_again` | error, info | No records can be kept, so that calls are refused, or they can again |
+| `spool_damaged` | error | A file of the spool makes no sense; it has another name now, and records may be missing |
 | `cache_unavailable`, `cache_works_again` | error, info | Redis does not keep or give answers, or does again; calls go on without it |
+| `limits_unavailable`, `limits_work_again` | error, info | Redis does not count limits and budgets (`spending.without_redis`), or does |
 | `response_not_kept` | error | A response was answered and could not be kept: nobody can come back to it |
 | `secret_unavailable` | error | A secret, named by its `key` in the configuration, cannot be read; what was read before stays in use |
 | `secret_rotated` | info | A secret has another text |
@@ -130,6 +150,9 @@ in the code, without their messages, which may repeat anything.
 | `config_refused` | error | A configuration cannot be served and the one before stays; `problems` has a line for each reason |
 | `config_doubtful` | warning | Something in a configuration that was read again is probably not meant so |
 | `listing_failed` | warning | A provider would not say which models it has |
+| `auditing` | info | The auditor has begun: `queue`, `metrics_port` |
+| `auditor_unavailable`, `auditor_works_again` | error, info | The auditor does not reach the broker or the database, or does again |
+| `record_rejected` | warning | The auditor has found a message that is no record, and put it to the dead letters |
 | `admin` | info; warning when refused or failed by us | An operator's act, or an attempt at one, has ended, whatever `log.access` says |
 | `asyncio` | error | A task has failed that nobody waited for; `exception` says where |
 | `crashed` | error | A mistake of this program; `exception` says where |

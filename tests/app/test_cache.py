@@ -55,6 +55,14 @@ def configuration(
     )
 
 
+def for_nothing(answer: LlmResponse) -> LlmResponse:
+    """Returns an answer as those get it who do not pay for it."""
+    free = LlmResponse()
+    free.CopyFrom(answer)
+    free.cost.nanos, free.cost.currency_code = 0, "USD"
+    return free
+
+
 class Server:
     """A server with both edges, and how callers reach it."""
 
@@ -144,7 +152,7 @@ async def test_an_equal_request_is_answered_from_the_cache() -> None:
         first, before = await server.complete()
         second, after = await server.complete()
 
-    assert second == first
+    assert second == for_nothing(first)
     assert len(upstream.asked) == 1
     assert (before["loom-cache"], before["loom-attempts"]) == ("miss", "1")
     assert (after["loom-cache"], after["loom-attempts"]) == ("hit", "0")
@@ -165,8 +173,7 @@ async def test_a_stream_is_answered_as_a_stream() -> None:
     assert len(upstream.asked) == 1
     assert [event.WhichOneof("event") for event in second] == ["started", "text_delta", "completed"]
     assert second[1].text_delta.content == "Hello."
-    assert second[-1] == first[-1]
-    assert whole == first[-1].completed.response
+    assert second[-1].completed.response == whole == for_nothing(first[-1].completed.response)
     assert after["loom-cache"] == "hit"
 
 
@@ -287,6 +294,30 @@ async def test_equal_requests_at_one_time_are_one_request_to_the_provider_and_al
     assert told.count("shared") >= 2
 
 
+async def test_of_those_who_share_an_answer_one_pays_for_it() -> None:
+    go = asyncio.Event()
+    usage = 'data: {"id":"chatcmpl-1","choices":[],"usage":{"prompt_tokens":8,"completion_tokens":2}}\n\n'
+
+    async def halting(connection: Connection) -> None:
+        await connection.head()
+        await connection.send(chunk("Hel"))
+        await go.wait()
+        await connection.send(chunk("lo.") + LAST.replace("data: [DONE]", usage + "data: [DONE]"))
+        await connection.end()
+
+    prices = {"models": {"openai/gpt-4o": {"prices": {"input": 1, "output": 1}}}}
+    async with world(halting, more=prices) as (upstream, server), server.channel() as channel:
+        calls: list[Any] = [aiter(LlmServiceStub(channel).Stream(ASK, timeout=WAIT_S)) for _ in range(4)]
+        for events in calls:
+            await anext(events)
+        go.set()
+        answers = [[event async for event in events][-1].completed.response for events in calls]
+
+    assert len(upstream.asked) == 1
+    assert sorted(answer.cost.nanos for answer in answers) == [0, 0, 0, 10_000]
+    assert [answer.HasField("cost") for answer in answers] == [True] * 4
+
+
 async def test_processes_share_what_is_in_redis(redis: RedisServer) -> None:
     async with stand_in(WELL) as upstream:
         config = configuration(upstream.url, redis_url=redis.url)
@@ -296,7 +327,7 @@ async def test_processes_share_what_is_in_redis(redis: RedisServer) -> None:
         (name,) = redis.do("KEYS", "*")
         ttl_ms = redis.do("PTTL", name)
 
-    assert (second, told["loom-cache"], len(upstream.asked)) == (first, "hit", 1)
+    assert (second, told["loom-cache"], len(upstream.asked)) == (for_nothing(first), "hit", 1)
     assert name.startswith(b"loom-grpc:cache:")
     assert 290_000 < ttl_ms <= 300_000
 

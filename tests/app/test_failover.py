@@ -37,7 +37,7 @@ from tests.app.many_accounts import (
 from tests.server.serving import Serving, chunk, configuration, serving
 from tests.stand_in import Connection, Script
 
-ADMIN_KEY = "admin-key-of-the-test"
+ADMIN_KEY = "la_BXq7cVn2Lr9TzKp4Wm6Yd1"
 ADMIN = (("authorization", f"Bearer {ADMIN_KEY}"),)
 
 

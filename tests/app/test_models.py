@@ -11,6 +11,7 @@ from typing import Any, Final
 
 from loom_grpc.app import App
 from loom_grpc.config import Config
+from loom_grpc.core.call import Call
 from loom_grpc.telemetry import Telemetry
 from loom_grpc.v1.llm_service_pb2 import ListModelsRequest, LlmRequest, Model, ModelAbilities, ModelPrices
 from loom_grpc.v1.message_pb2 import ROLE_USER, Message
@@ -18,6 +19,7 @@ from tests.program import ROOT
 from tests.server.serving import COMPLETION, serving
 from tests.stand_in import json_answer, stand_in
 
+ANYBODYS = Call(LlmRequest(), stream=False, request_id="r")
 GPT_4O = Model(
     provider="openai",
     id="gpt-4o",
@@ -133,10 +135,10 @@ async def test_a_long_list_is_described_a_few_at_a_time() -> None:
             turns += 1
 
     async with App(config, {}, Telemetry(config)) as app:
-        await app.list_models()
+        await app.list_models(ANYBODYS)
         waiting = asyncio.create_task(others())
         await asyncio.sleep(0)
-        models = await app.list_models("mock")
+        models = await app.list_models(ANYBODYS, "mock")
         waiting.cancel()
 
     assert len(models) > 200
@@ -163,9 +165,9 @@ async def test_a_new_configuration_describes_models_anew_and_keeps_what_provider
         config = configuration(upstream.url)
         telemetry = Telemetry(config)
         async with App(config, {}, telemetry) as app:
-            await app.list_models("mine")
+            await app.list_models(ANYBODYS, "mine")
             await app.adopt(configuration(upstream.url, models={"mine/m": {"context_tokens": 5}}))
-            models = await app.list_models("mine")
+            models = await app.list_models(ANYBODYS, "mine")
         await telemetry.close()
 
     assert models == [Model(provider="mine", id="m", context_tokens=5)]
@@ -178,7 +180,9 @@ opened = []
 sys.addaudithook(lambda event, details: opened.append(details) if event in ("socket.connect", "socket.getaddrinfo") else None)
 from loom_grpc.app import App
 from loom_grpc.config import Config
+from loom_grpc.core.call import Call
 from loom_grpc.telemetry import Telemetry
+from loom_grpc.v1.llm_service_pb2 import LlmRequest
 
 async def main():
     policy = sys.argv[1]
@@ -188,7 +192,7 @@ async def main():
     })
     async with App(config, {"HOME": sys.argv[2]}, Telemetry(config)) as app:
         print("genai_prices" in sys.modules, "tomllib" in sys.modules)
-        await app.list_models()
+        await app.list_models(Call(LlmRequest(), stream=False, request_id="r"))
         print("genai_prices" in sys.modules, opened)
 
 asyncio.run(main())

@@ -38,7 +38,7 @@ from tests.app.many_accounts import HEALTHY, OVERLOADED, ManyAccounts, many_acco
 from tests.app.test_failover import ADMIN, ADMIN_KEY, ask, load, pool
 from tests.app.test_oauth_accounts import World, secrets, world
 from tests.oauth_server import browse
-from tests.postgres import postgres_server
+from tests.postgres import databases
 from tests.program import Server, run, served
 from tests.server.serving import serving
 from tests.server.test_worker import OWN, log_of, workers
@@ -59,7 +59,7 @@ def store_of(kind: str, folder: Path) -> Iterator[dict[str, Any]]:
     elif kind == "sqlite":
         yield {"credentials": {"encryption_key": key}, "database": {"url": f"sqlite:///{folder}/loom.db"}}
     else:
-        with postgres_server() as server:
+        with databases() as server:
             yield {"credentials": {"encryption_key": key}, "database": {"url": server.new_database()}}
 
 

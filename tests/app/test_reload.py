@@ -171,11 +171,11 @@ async def test_another_admin_key_holds_at_once(tmp_path: Path) -> None:
     async with many_accounts() as provider:
         config = pool(provider, tmp_path, "a")
         async with serving(config) as server:
-            await server.app.adopt(changed(config, admin__api_key="another-admin-key-01"))
+            await server.app.adopt(changed(config, admin__api_key="la_wV8sNn3Fq0JkXb5Rt7Ue2c"))
             with pytest.raises(grpc.aio.AioRpcError) as refused:
                 await accounts_of(server)
             listing = AdminServiceStub(server.channel).ListAccounts
-            shown = (("authorization", "Bearer another-admin-key-01"),)
+            shown = (("authorization", "Bearer la_wV8sNn3Fq0JkXb5Rt7Ue2c"),)
             listed = await listing(ListAccountsRequest(), metadata=shown)
 
     assert llm_error(refused.value, "").reason == UNAUTHENTICATED

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from loom_grpc.core.call import Call
-from loom_grpc.core.errors import INVALID_REQUEST, PROVIDER_RATE_LIMITED, TABLE, LlmError, server_draining
+from loom_grpc.core.errors import INVALID_REQUEST, PROVIDER_RATE_LIMITED, RATE_LIMITED, TABLE, LlmError, server_draining
 from loom_grpc.frontends.body import HttpError
 from loom_grpc.frontends.gemini import Gemini, Writer
 from loom_grpc.frontends.gemini_request import read_content
@@ -355,6 +355,36 @@ def test_a_request_tells_how_the_answer_is_framed() -> None:
 
 def test_a_count() -> None:
     assert Gemini("countTokens").count(CountTokensResponse(input_tokens=5)) == b'{"totalTokens":5}'
+
+
+def test_a_limit_that_is_reached_is_told_in_the_details() -> None:
+    error = LlmError(RATE_LIMITED, "Why.", retry_after=1.5, scope="key", id='k"\r\nx: y', kind="requests", limit="9")
+
+    status, body = Gemini("generateContent").failure(error, "r")
+
+    types = "type.googleapis.com/google.rpc."
+    violation = {"subject": 'key:k"\r\nx: y', "description": "Why.", "quotaMetric": "requests", "quotaValue": "9"}
+    assert (status, orjson.loads(body)) == (
+        429,
+        {
+            "error": {
+                "code": 429,
+                "message": "Why.",
+                "status": "RESOURCE_EXHAUSTED",
+                "details": [
+                    {
+                        "@type": f"{types}ErrorInfo",
+                        "reason": "RATE_LIMITED",
+                        "domain": "loom-grpc",
+                        "metadata": {"scope": "key", "id": 'k"\r\nx: y', "kind": "requests", "limit": "9"},
+                    },
+                    {"@type": f"{types}RetryInfo", "retryDelay": "1.5s"},
+                    {"@type": f"{types}QuotaFailure", "violations": [violation]},
+                    {"@type": f"{types}RequestInfo", "requestId": "r"},
+                ],
+            }
+        },
+    )
 
 
 def test_every_reason_has_a_status_of_googles() -> None:

@@ -61,6 +61,8 @@ def failed(error: LlmError, writer: Writer = PLAIN) -> tuple[int, Any, Any]:
         ("ACCOUNT_EXISTS", 409, "conflict", "Oh.", "API error: Oh."),
         ("LOGIN_STATE_INVALID", 400, "bad_request", "Oh.", "API error: Oh."),
         ("LOGIN_EXCHANGE_FAILED", 400, "bad_request", "Oh.", "API error: Oh."),
+        ("NOT_FOUND", 404, "not_found", "Oh.", "API error: Oh."),
+        ("CONFLICT", 409, "conflict", "Oh.", "API error: Oh."),
         ("STORAGE_UNAVAILABLE", 503, "service_unavailable", "Oh.", "API error: Oh."),
     ],
 )

@@ -7,13 +7,17 @@ import orjson
 import pytest
 
 from loom_grpc.core.errors import (
+    BUDGET_EXCEEDED,
+    CONFLICT,
     CONTENT_BLOCKED,
     CONTEXT_TOO_LONG,
     INTERNAL,
     INVALID_REQUEST,
     MODEL_NOT_FOUND,
+    NOT_FOUND,
     PERMISSION_DENIED,
     RATE_LIMITED,
+    STORAGE_UNAVAILABLE,
     TABLE,
     UNAUTHENTICATED,
     LlmError,
@@ -30,8 +34,12 @@ from loom_grpc.frontends.openai_error import failure, in_stream, refusal
         (INVALID_REQUEST, 400, "invalid_request_error", None, None),
         (CONTEXT_TOO_LONG, 400, "invalid_request_error", "context_length_exceeded", "messages"),
         (MODEL_NOT_FOUND, 404, "invalid_request_error", "model_not_found", "model"),
+        (NOT_FOUND, 404, "invalid_request_error", "not_found", None),
+        (CONFLICT, 409, "invalid_request_error", "conflict", None),
         (CONTENT_BLOCKED, 400, "invalid_request_error", "content_policy_violation", None),
         (RATE_LIMITED, 429, "requests", "rate_limit_exceeded", None),
+        (BUDGET_EXCEEDED, 429, "insufficient_quota", "insufficient_quota", None),
+        (STORAGE_UNAVAILABLE, 503, "server_error", "storage_unavailable", None),
         (INTERNAL, 500, "server_error", "internal", None),
     ],
 )
@@ -47,6 +55,13 @@ def test_every_reason_has_words() -> None:
     types = {orjson.loads(failure(LlmError(reason, "Why."))[1])["error"]["type"] for reason in TABLE}
 
     assert types == {"invalid_request_error", "requests", "insufficient_quota", "server_error"}
+
+
+def test_a_limit_of_tokens_is_told_apart_from_one_of_requests() -> None:
+    reached = LlmError(RATE_LIMITED, "Why.", scope="key", id="k", kind="tokens", limit="9")
+
+    words = {"message": "Why.", "type": "tokens", "param": None, "code": "rate_limit_exceeded"}
+    assert orjson.loads(failure(reached)[1]) == {"error": words}
 
 
 def test_a_field_of_the_contract_gets_the_callers_name_in_the_words_too() -> None:

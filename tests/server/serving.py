@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -17,6 +17,7 @@ from loom_grpc.telemetry import Telemetry
 from loom_grpc.v1.llm_service_pb2 import LlmRequest
 from loom_grpc.v1.llm_service_pb2_grpc import LlmServiceStub
 from loom_grpc.v1.message_pb2 import ROLE_USER, Message
+from tests.state import state_of_its_own
 
 if TYPE_CHECKING:
     from loom_grpc.v1.llm_service_pb2_grpc import LlmServiceAsyncStub
@@ -72,20 +73,25 @@ def health_of(channel: grpc.aio.Channel) -> Any:
 
 
 @asynccontextmanager
-async def serving(config: Config, credentials: grpc.ChannelCredentials | None = None) -> AsyncIterator[Serving]:
+async def serving(
+    config: Config,
+    credentials: grpc.ChannelCredentials | None = None,
+    environ: Mapping[str, str] | None = None,
+) -> AsyncIterator[Serving]:
     """Runs the server and connects to it."""
     telemetry = Telemetry(config)
-    async with App(config, {}, telemetry) as app:
-        edge = GrpcEdge(config.grpc, app, telemetry, shared_port=False)
-        port = await edge.start()
-        target, options = f"localhost:{port}", [("grpc.max_send_message_length", -1)]
-        if credentials is None:
-            channel = grpc.aio.insecure_channel(target, options=options)
-        else:
-            channel = grpc.aio.secure_channel(target, credentials, options=options)
-        try:
-            async with channel:
-                yield Serving(edge, app, port, channel, LlmServiceStub(channel))
-        finally:
-            await edge.drain(0)
+    with state_of_its_own(environ) as own:
+        async with App(config, own, telemetry) as app:
+            edge = GrpcEdge(config.grpc, app, telemetry, shared_port=False)
+            port = await edge.start()
+            target, options = f"localhost:{port}", [("grpc.max_send_message_length", -1)]
+            if credentials is None:
+                channel = grpc.aio.insecure_channel(target, options=options)
+            else:
+                channel = grpc.aio.secure_channel(target, credentials, options=options)
+            try:
+                async with channel:
+                    yield Serving(edge, app, port, channel, LlmServiceStub(channel))
+            finally:
+                await edge.drain(0)
     await telemetry.close()

@@ -30,7 +30,7 @@ from tests.server.serving import LAST, chunk
 from tests.stand_in import Connection, StandIn, stand_in
 from tests.telemetry.lines import Log, telemetry
 
-ADMIN_KEY = "admin-key-0123456789"
+ADMIN_KEY = "la_BXq7cVn2Lr9TzKp4Wm6Yd1"
 CALLERS = 32
 RELOADS = 30
 WORDS = 8
@@ -320,7 +320,7 @@ async def test_an_operator_reloads_and_is_told_the_keys_or_every_problem(tmp_pat
         other = await run(*reload, cwd=tmp_path, env=shown)
         (tmp_path / "loom.yaml").write_text(CONFIG % "mock-echo" + "grpc: {drain_grace_s: 1}\nworkers: 9\n")
         fixed = await run(*reload, cwd=tmp_path, env=shown)
-        keyless = await run(*reload, cwd=tmp_path, env={"LOOM_ADMIN_KEY": "wrong-key-0123456789"})
+        keyless = await run(*reload, cwd=tmp_path, env={"LOOM_ADMIN_KEY": "la_wV8sNn3Fq0JkXb5Rt7Ue2c"})
         assert server.stop() == 0
 
     assert (same.code, same.out) == (0, "")

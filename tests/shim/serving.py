@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import io
 import json
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -17,11 +17,14 @@ from loom_grpc.app import App
 from loom_grpc.config import Config
 from loom_grpc.core.call import Call, Send
 from loom_grpc.core.errors import PERMISSION_DENIED, LlmError
-from loom_grpc.core.ports import Admin, Gateway, ProviderState
+from loom_grpc.core.fingerprint import tenant_of
+from loom_grpc.core.ports import Admin, Gatekeeper, Gateway, Office, ProviderState
+from loom_grpc.core.principal import Principal, Shown
 from loom_grpc.shim.serve import HttpEdge
 from loom_grpc.telemetry import Telemetry
 from loom_grpc.v1.llm_service_pb2 import Completed, CountTokensResponse, EmbedResponse, LlmEvent, LlmResponse, Model
 from loom_grpc.v1.message_pb2 import ROLE_ASSISTANT, Message
+from tests.state import state_of_its_own
 
 WAIT_S = 10
 
@@ -38,6 +41,19 @@ def text(content: str) -> LlmEvent:
     return event
 
 
+class OpenDoor:
+    """Lets everybody in, each as whom it shows itself to be."""
+
+    async def admit(self, method: str, shown: Shown) -> Principal:
+        return Principal(tenant=tenant_of([*shown.credentials, *(("certificate", pem) for pem in shown.certificates)]))
+
+    def address_of(self, shown: Shown) -> str:
+        return shown.peer
+
+
+OPEN = OpenDoor()
+
+
 @dataclass
 class Script:
     """A gateway that does what a test says, for what no provider does on command."""
@@ -45,6 +61,7 @@ class Script:
     play: Callable[[Call, Send], Awaitable[None]]
     states: list[ProviderState] = field(default_factory=list)
     calls: list[Call] = field(default_factory=list)
+    concluded: list[tuple[Call, LlmError | None, bool]] = field(default_factory=list)
     asked: asyncio.Event = field(default_factory=asyncio.Event)
     cancelled: asyncio.Event = field(default_factory=asyncio.Event)
 
@@ -57,7 +74,14 @@ class Script:
             self.cancelled.set()
             raise
 
-    async def list_models(self, provider: str = "") -> list[Model]:
+    @property
+    def gatekeeper(self) -> Gatekeeper:
+        return OPEN
+
+    def conclude(self, call: Call, error: LlmError | None = None, *, cancelled: bool = False) -> None:
+        self.concluded.append((call, error, cancelled))
+
+    async def list_models(self, call: Call, provider: str = "") -> list[Model]:
         return []
 
     async def count_tokens(self, call: Call) -> CountTokensResponse:
@@ -72,8 +96,11 @@ class Script:
     async def providers(self) -> list[ProviderState]:
         return self.states
 
-    def admin(self, key: str) -> Admin:
+    def admin(self, shown: Shown) -> Admin:
         raise LlmError(PERMISSION_DENIED, "Nobody administers a script.")
+
+    def office(self, shown: Shown) -> Office:
+        raise LlmError(PERMISSION_DENIED, "There is no office here.")
 
 
 def plays(*events: LlmEvent) -> Script:
@@ -168,17 +195,20 @@ def configuration(http: dict[str, Any] | None = None, **more: Any) -> Config:
 
 
 @asynccontextmanager
-async def shim(config: Config | None = None, gateway: Gateway | None = None) -> AsyncIterator[Shim]:
+async def shim(
+    config: Config | None = None, gateway: Gateway | None = None, environ: Mapping[str, str] | None = None
+) -> AsyncIterator[Shim]:
     """Serves the whole pipeline, or a gateway, over HTTP."""
     config = config or configuration()
     log = io.BytesIO()
     telemetry = Telemetry(config, stream=log)
-    async with App(config, {}, telemetry) as app:
-        edge = HttpEdge(config, gateway or app, telemetry, kept=app.kept)
-        port = await edge.start()
-        try:
-            async with aiohttp.ClientSession(f"http://127.0.0.1:{port}") as client:
-                yield Shim(edge, port, client, log)
-        finally:
-            await edge.drain(0)
+    with state_of_its_own(environ) as own:
+        async with App(config, own, telemetry) as app:
+            edge = HttpEdge(config, gateway or app, telemetry, kept=app.kept)
+            port = await edge.start()
+            try:
+                async with aiohttp.ClientSession(f"http://127.0.0.1:{port}") as client:
+                    yield Shim(edge, port, client, log)
+            finally:
+                await edge.drain(0)
     await telemetry.close()

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from loom_grpc.client import LoomClient
+from loom_grpc.core.call import Call
 from loom_grpc.core.errors import PROVIDER_UNAVAILABLE, LlmError
 from loom_grpc.shim.remote import RemoteGateway
 from loom_grpc.v1.llm_service_pb2 import Model
@@ -40,7 +41,7 @@ class Failing(Script):
         super().__init__(plays().play)
         self.failure = failure
 
-    async def list_models(self, provider: str = "") -> list[Model]:
+    async def list_models(self, call: Call, provider: str = "") -> list[Model]:
         raise self.failure
 
 
@@ -103,7 +104,7 @@ async def test_what_nobody_foresaw_is_logged_and_told_without_details() -> None:
 
 async def test_a_draining_server_tells_to_come_again() -> None:
     class Slow(Script):
-        async def list_models(self, provider: str = "") -> list[Model]:
+        async def list_models(self, call: Call, provider: str = "") -> list[Model]:
             self.asked.set()
             await asyncio.Event().wait()
             return []

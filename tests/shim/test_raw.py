@@ -102,6 +102,11 @@ async def test_a_stream_comes_as_it_is_sent_and_a_cut_one_does_not_look_whole() 
         ("/groq/raw/models", 503, "Groq provider is not configured on the server"),
         ("/openai/raw/%2e%2e/admin", 400, "The path must not have . or .. as a piece."),
         ("/openai/raw/a/..%2f..", 400, "The path must not have . or .. as a piece."),
+        # What is cut off in front of it must be just that, or the rest would become a part of the provider's host.
+        ("/open%61i/raw/models", 400, "The provider and raw must not be escaped."),
+        ("/%6f%70%65nai/raw/models", 400, "The provider and raw must not be escaped."),
+        ("/openai/%72aw/models", 400, "The provider and raw must not be escaped."),
+        ("/openai%2fraw/models", 400, "The provider and raw must not be escaped."),
     ],
 )
 async def test_what_is_not_passed_on_is_refused_in_words(path: str, status: int, message: str) -> None:

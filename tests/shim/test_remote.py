@@ -198,7 +198,7 @@ async def test_a_send_that_fails_cancels_the_call(gateway: RemoteGateway, server
 
 async def test_models_and_counts_are_the_servers(gateway: RemoteGateway, server: Script) -> None:
     server.play = answers(ListModelsResponse(models=[Model(provider="mock", id="m")]))
-    models = await gateway.list_models("mock")
+    models = await gateway.list_models(call(), "mock")
     server.play = answers(CountTokensResponse(input_tokens=3, provider="mock", model="m"))
     asked = call()
 

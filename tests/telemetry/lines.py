@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import io
+from contextlib import suppress
 from dataclasses import replace
 from typing import Any
 
@@ -12,10 +13,13 @@ import orjson
 from loom_grpc.config import Config
 from loom_grpc.core.account import AccountRef
 from loom_grpc.core.call import Call
-from loom_grpc.core.health import Health
+from loom_grpc.core.errors import BUDGET_EXCEEDED, PROVIDER_RATE_LIMITED, RATE_LIMITED, LlmError
+from loom_grpc.core.health import Condition, Health
+from loom_grpc.core.ledger import SpoolState
 from loom_grpc.core.leg import Leg
 from loom_grpc.core.pool import Account
 from loom_grpc.telemetry import Telemetry
+from loom_grpc.v1.access_pb2 import Charge
 from loom_grpc.v1.admin_service_pb2 import ACCOUNT_KIND_API_KEY
 from loom_grpc.v1.llm_service_pb2 import (
     STOP_REASON_STOP,
@@ -28,7 +32,7 @@ from loom_grpc.v1.llm_service_pb2 import (
     TextDelta,
 )
 from loom_grpc.v1.message_pb2 import ROLE_ASSISTANT, ROLE_USER, Message
-from loom_grpc.v1.usage_pb2 import Usage
+from loom_grpc.v1.usage_pb2 import Cost, Usage
 
 REQUEST_ID = "0123456789abcdef0123456789abcdef"
 ANSWER = LlmResponse(
@@ -76,6 +80,33 @@ def call(*, stream: bool = False, prompt: str = "hi", **fields: Any) -> Call:
     request = LlmRequest(messages=[Message(role=ROLE_USER, content=prompt)])
     one = Call(request, stream, REQUEST_ID, provider="openai", model="gpt-4o", attempt=1)
     return replace(one, **fields)
+
+
+async def measure_everything(told: Telemetry) -> None:
+    """Has every metric of the table be there."""
+    error = LlmError(PROVIDER_RATE_LIMITED, "Wait.")
+    await told.attempt(answer)(call(stream=True), ignore)
+
+    async def fail(call: Call, send: Any) -> None:
+        raise error
+
+    with suppress(LlmError):
+        await told.attempt(fail)(call(), ignore)
+    told.retrying(call(), error, 0.5)
+    told.failing_over(call(), account(), error)
+    told.account_changed(account(), Condition.OFF)
+    told.rerouting(call(), leg("a"), error, leg("b"))
+    told.hedging(call(), leg("a"), leg("b"))
+    told.finished(call(cache="shared"), None, 0.1, "grpc")
+    told.finished(call(), LlmError(RATE_LIMITED, "Wait.", scope="key"), 0.1, "grpc")
+    told.finished(call(), LlmError(BUDGET_EXCEEDED, "Wait.", scope="team"), 0.1, "grpc")
+    told.records_audited(1, 0)
+    told.records_sent(2)
+    told.record_unreadable("1", "No.")
+    told.charged([Charge(provider="openai", model="gpt-4o", cost=Cost(nanos=7)), Charge(provider="openai", model="o")])
+    told.address_blocked("192.0.2.1", 30.0)
+    told.watch_access(lambda: 0.0, lambda: False)
+    told.troubles.watch_spool(lambda: SpoolState(0, 0, 0.0, ""), lambda: 0.0, 100)
 
 
 async def ignore(event: LlmEvent) -> None:

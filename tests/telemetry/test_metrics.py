@@ -13,13 +13,22 @@ from prometheus_client.samples import Sample
 
 from loom_grpc.core.call import Call, Handler, Send
 from loom_grpc.core.errors import INVALID_REQUEST, PROVIDER_BAD_RESPONSE, PROVIDER_RATE_LIMITED, LlmError
-from loom_grpc.core.health import Condition
 from loom_grpc.telemetry import Telemetry
 from loom_grpc.telemetry.metrics import MOST_MODELS
 from loom_grpc.telemetry.names import METRICS, prometheus_label, prometheus_name
 from loom_grpc.v1.llm_service_pb2 import LlmEvent, LlmResponse
 from loom_grpc.v1.usage_pb2 import Usage
-from tests.telemetry.lines import ANSWER, STARTED, TEXT, account, answer, call, configuration, ignore, leg, telemetry
+from tests.telemetry.lines import (
+    ANSWER,
+    STARTED,
+    TEXT,
+    answer,
+    call,
+    configuration,
+    ignore,
+    measure_everything,
+    telemetry,
+)
 
 LABELS = {"gen_ai_operation_name": "chat", "gen_ai_provider_name": "openai", "gen_ai_request_model": "gpt-4o"}
 
@@ -277,16 +286,7 @@ async def test_switched_off_metrics_are_not_shown() -> None:
 async def test_every_metric_of_the_table_can_be_seen_with_its_labels() -> None:
     measured = telemetry()
 
-    error = LlmError(PROVIDER_RATE_LIMITED, "Wait.")
-    await attempt(measured, answer, call(stream=True))
-    with pytest.raises(LlmError):
-        await attempt(measured, fails(error), call())
-    measured.retrying(call(), error, 0.5)
-    measured.failing_over(call(), account(), error)
-    measured.account_changed(account(), Condition.OFF)
-    measured.rerouting(call(), leg("a"), error, leg("b"))
-    measured.hedging(call(), leg("a"), leg("b"))
-    measured.finished(call(cache="shared"), None, 0.1, "grpc")
+    await measure_everything(measured)
 
     families = {family.name: family for family in text_string_to_metric_families(measured.prometheus().decode())}
     for metric in METRICS:

@@ -18,7 +18,6 @@ from opentelemetry.proto.trace.v1.trace_pb2 import Span, Status
 from loom_grpc import __version__
 from loom_grpc.core.call import Call, Send
 from loom_grpc.core.errors import PROVIDER_RATE_LIMITED, LlmError
-from loom_grpc.core.health import Condition
 from loom_grpc.telemetry import Telemetry
 from loom_grpc.telemetry.names import METRICS, SPAN_ATTRIBUTES
 from loom_grpc.v1.llm_service_pb2 import Completed, EmbedRequest, LlmEvent, LlmRequest, LlmResponse
@@ -29,7 +28,17 @@ from loom_grpc.v1.message_pb2 import (
     ResponseFormat,
 )
 from loom_grpc.v1.usage_pb2 import Usage
-from tests.telemetry.lines import REQUEST_ID, STARTED, TEXT, Log, account, answer, call, configuration, ignore, leg
+from tests.telemetry.lines import (
+    REQUEST_ID,
+    STARTED,
+    TEXT,
+    Log,
+    answer,
+    call,
+    configuration,
+    ignore,
+    measure_everything,
+)
 from tests.telemetry.receiver import WAIT_S, Receiver, attributes, receiving
 
 TRACE, PARENT = "0af7651916cd43dd8448eb211c80319c", "b7ad6b7169203331"
@@ -247,13 +256,7 @@ async def test_the_environment_adds_attributes_of_the_resource(monkeypatch: pyte
 async def test_metrics_are_cumulative_with_units_and_bounds() -> None:
     async with receiving() as receiver:
         async with exporting(receiver) as telemetry:
-            await telemetry.attempt(answer)(call(stream=True), ignore)
-            telemetry.retrying(call(), LlmError(PROVIDER_RATE_LIMITED, "Wait."), 0.5)
-            telemetry.failing_over(call(), account(), LlmError(PROVIDER_RATE_LIMITED, "Wait."))
-            telemetry.account_changed(account(), Condition.OFF)
-            telemetry.rerouting(call(), leg("a"), LlmError(PROVIDER_RATE_LIMITED, "Wait."), leg("b"))
-            telemetry.hedging(call(), leg("a"), leg("b"))
-            telemetry.finished(call(cache="shared"), None, 0.1, "grpc")
+            await measure_everything(telemetry)
 
         metrics = receiver.latest_metrics()
         assert {name: metric.unit for name, metric in metrics.items()} == {

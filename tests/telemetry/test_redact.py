@@ -122,6 +122,8 @@ def test_a_conversation_too_long_to_be_compared_with_hides_everything() -> None:
         "sk-ant-api03-abcdef",
         "gsk_abcdefgh1234",
         "AIzaSyA-1234567890abcdef",
+        "lt_9mQx8vT2mZp4Kd9Rw3Ys7Bn5Jc",
+        "la_BXq7cVn2Lr9TzKp4Wm6Yd1",
         "Bearer abcdef",
         "ya29.a0AfH6SMBx",
         "eyJhbGciOiJI.eyJzdWIiOiIx.SflKxwRJSM",
