@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import asyncio
 import getpass
-import json
 import re
 import sys
 import time
@@ -15,15 +14,12 @@ from urllib.parse import parse_qs, urlsplit
 
 from google.protobuf.timestamp_pb2 import Timestamp
 
-from loom_grpc.cli.command import ADMIN_KEY
-from loom_grpc.cli.output import FAILED, UsageError, error, harmless, note, say, span
-from loom_grpc.cli.server import make_client, report
-from loom_grpc.client import Account, AccountKind, AccountStatus, AdminClient, ErrorReason, LlmError, LoomClient
-
-_TIMEOUT_S: Final = 60.0
+from loom_grpc.cli.act import Act, perform
+from loom_grpc.cli.output import UsageError, error, harmless, note, say, span
+from loom_grpc.cli.table import as_json, table
+from loom_grpc.client import Account, AccountKind, AccountStatus, AdminClient, ErrorReason, LlmError
 
 _ADVICE: Final = {
-    "UNAUTHENTICATED": f"set {ADMIN_KEY} to the admin key of this server",
     "PROVIDER_NOT_CONFIGURED": "add it to the server's configuration first",
     "LOGIN_EXCHANGE_FAILED": "start a new login",
 }
@@ -31,26 +27,12 @@ _ADVICE: Final = {
 
 def run(arguments: argparse.Namespace) -> int:
     """Does what the arguments say."""
-    client = make_client(arguments, ADMIN_KEY, timeout_s=arguments.timeout or _TIMEOUT_S)
-    with asyncio.Runner() as runner:
-        try:
-            _ACTIONS[arguments.action](arguments, runner.run(_admin(client)), runner)
-        except LlmError as failure:
-            report(failure, arguments.target, _ADVICE)
-            return FAILED
-        finally:
-            runner.run(client.close())
-    return 0
-
-
-async def _admin(client: LoomClient) -> AdminClient:
-    """Opens the connection, which belongs to the running event loop."""
-    return client.admin()
+    return perform(_ACTIONS[arguments.action], arguments, _ADVICE)
 
 
 def _list(arguments: argparse.Namespace, admin: AdminClient, runner: asyncio.Runner) -> None:
     accounts = runner.run(admin.list_accounts(arguments.provider))
-    say(_json(accounts) if arguments.json else _table(accounts, time.time()))
+    say(as_json([_fields(account) for account in accounts]) if arguments.json else _table(accounts, time.time()))
     if not accounts:
         note("there are no accounts; `loom-grpc accounts add` and `loom-grpc accounts login` add one")
 
@@ -84,7 +66,7 @@ def _login(arguments: argparse.Namespace, admin: AdminClient, runner: asyncio.Ru
     say(f"logged in: {_name(runner.run(admin.finish_login(arguments.provider, code, login.state)))}")
 
 
-_ACTIONS: Final[dict[str, Callable[[argparse.Namespace, AdminClient, asyncio.Runner], None]]] = {
+_ACTIONS: Final[dict[str, Act]] = {
     "list": _list,
     "add": _add,
     "remove": _remove,
@@ -170,10 +152,6 @@ def _check_state(shown: str, state: str) -> None:
         raise UsageError("code: belongs to another login; use the page above")
 
 
-def _json(accounts: Sequence[Account]) -> str:
-    return json.dumps([_fields(account) for account in accounts], indent=2, ensure_ascii=False)
-
-
 def _fields(account: Account) -> dict[str, Any]:
     """Writes every field of an account; times as RFC 3339, those that are not set as null."""
     times = {field.name: value.ToJsonString() for field, value in account.ListFields() if isinstance(value, Timestamp)}
@@ -184,34 +162,21 @@ def _fields(account: Account) -> dict[str, Any]:
     return fields | {"kind": _kind(account), "status": _status(account).replace(" ", "_")}
 
 
-_HEAD: Final = ("PROVIDER", "ID", "KIND", "STATUS", "REQUESTS", "ERRORS", "TOKENS", "NOTE")
-_NUMBERS: Final = frozenset({"REQUESTS", "ERRORS", "TOKENS"})
-
-
 def _table(accounts: Sequence[Account], now: float) -> str:
-    rows = [_HEAD, *(_row(account, now) for account in accounts)]
-    widths = [max(len(row[column]) for row in rows) for column in range(len(_HEAD))]
-    return "\n".join(
-        "  ".join(
-            cell.rjust(width) if name in _NUMBERS else cell.ljust(width)
-            for name, cell, width in zip(_HEAD, row, widths, strict=True)
-        ).rstrip()
-        for row in rows
-    )
+    columns: dict[str, Callable[[Account], str]] = {
+        "PROVIDER": lambda account: account.provider,
+        "ID": lambda account: account.id,
+        "KIND": _kind,
+        "STATUS": _status,
+        "REQUESTS": lambda account: str(account.requests),
+        "ERRORS": lambda account: str(account.errors),
+        "TOKENS": lambda account: str(account.input_tokens + account.output_tokens),
+        "NOTE": lambda account: _remarks(account, now),
+    }
+    return table(accounts, columns, always=columns, numbers=_NUMBERS)
 
 
-def _row(account: Account, now: float) -> tuple[str, ...]:
-    cells = (
-        account.provider,
-        account.id,
-        _kind(account),
-        _status(account),
-        str(account.requests),
-        str(account.errors),
-        str(account.input_tokens + account.output_tokens),
-        _remarks(account, now),
-    )
-    return tuple(harmless(" ".join(cell.split())) for cell in cells)
+_NUMBERS: Final = ("REQUESTS", "ERRORS", "TOKENS")
 
 
 def _remarks(account: Account, now: float) -> str:

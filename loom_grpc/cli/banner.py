@@ -60,15 +60,23 @@ def _facts(loaded: Loaded, file: Path | None, grpc_address: str, http_address: s
 
 def _lines_to_try(config: Config, grpc_address: str, http_address: str, command: str) -> Iterator[str]:
     provider, model = _first_choice(config)
+    shown = _shown(config)
+    if shown:
+        yield f"export LOOM_API_KEY=$({command} keys create{_to_server(config, grpc_address)})  # with the admin key in LOOM_ADMIN_KEY"
     yield _grpcurl(config, grpc_address, provider, model)
     if http_address:
-        yield shlex.join(curl(config.http.tls, http_address, provider, model))
+        yield shlex.join(curl(config.http.tls, http_address, provider, model)) + shown
     yield _chat(config, grpc_address, command, provider, model)
+
+
+def _shown(config: Config) -> str:
+    """Returns the flag with which a caller shows a key, where callers have to."""
+    return ' -H "authorization: Bearer $LOOM_API_KEY"' if config.access.is_on else ""
 
 
 def _grpcurl(config: Config, address: str, provider: str, model: str) -> str:
     body = _named(config, provider, model) | {"messages": [{"role": "ROLE_USER", "content": _HELLO}]}
-    words = ["grpcurl", *_grpcurl_tls(config.grpc.tls)]
+    words = _grpcurl_tls(config.grpc.tls)
     if not config.grpc.reflection:
         words += ["-import-path", "proto", "-proto", "loom_grpc/v1/llm_service.proto"]
     words += ["-d", _json(body)]
@@ -76,7 +84,7 @@ def _grpcurl(config: Config, address: str, provider: str, model: str) -> str:
         words += ["-unix", address.removeprefix("unix:")]
     else:
         words += [_reachable(address)]
-    return shlex.join([*words, "loom_grpc.v1.LlmService/Stream"])
+    return f"grpcurl{_shown(config)} {shlex.join([*words, 'loom_grpc.v1.LlmService/Stream'])}"
 
 
 def curl(tls: TlsConfig | None, address: str, provider: str, model: str) -> list[str]:
@@ -94,13 +102,18 @@ def _chat(config: Config, address: str, command: str, provider: str, model: str)
     words = ["chat", _HELLO]
     for flag, value in (("--provider", _named(config, provider, model).get("provider")), ("--model", model)):
         words += [flag, value] if value else []
+    return f"{command} {shlex.join(words)}{_to_server(config, address)}"
+
+
+def _to_server(config: Config, address: str) -> str:
+    """Returns the flags by which the command line finds the server."""
     target = _reachable(address)
-    words += ["--target", target] if target != DEFAULT_TARGET else []
+    words = ["--target", target] if target != DEFAULT_TARGET else []
     tls = config.grpc.tls
     if tls:
         words += ["--ca-file", "CA.pem"]
         words += ["--cert-file", "CERT.pem", "--key-file", "KEY.pem"] if tls.client_ca_file else []
-    return f"{command} {shlex.join(words)}"
+    return f" {shlex.join(words)}" if words else ""
 
 
 def _first_choice(config: Config) -> tuple[str, str]:

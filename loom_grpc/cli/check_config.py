@@ -37,12 +37,12 @@ def _table(rows: Sequence[tuple[str, str, str]]) -> str:
 
 
 async def _set_up(config: Config) -> None:
-    """Sets every provider up as the server does, without asking any of them; raises `ConfigError`."""
+    """Sets every provider up as the server does, without asking any of them or writing anything; raises `ConfigError`."""
     from loom_grpc.app import App
     from loom_grpc.telemetry import Telemetry
 
     app = App(config, os.environ, Telemetry(config))
     try:
-        app.provision()
+        app.provision(is_check=True)
     finally:
         await app.close()

@@ -6,16 +6,18 @@ import argparse
 import importlib
 import os
 import sys
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from types import MappingProxyType
-from typing import Any, Final, Literal, NamedTuple, NoReturn
+from collections.abc import Callable, Iterable, Sequence
+from typing import Final, NoReturn
 
 from loom_grpc import __version__
+from loom_grpc.cli.administration import ADMINISTRATION
+from loom_grpc.cli.grammar import JSON, SERVER, TIMEOUT, Action, Command, Flag, Word
 from loom_grpc.cli.output import (
     ABORTED,
     FAILED,
     MISUSED,
     PIPE_CLOSED,
+    LocalError,
     UsageError,
     error,
     leave_pipe,
@@ -23,84 +25,12 @@ from loom_grpc.cli.output import (
     tolerate_any_text,
 )
 
-DEFAULT_TARGET: Final = "127.0.0.1:50051"
 _DISTRIBUTION: Final = "loom_grpc"
 _DESCRIPTION: Final = "One typed contract for every LLM provider, over gRPC and HTTP."
 _EXIT_CODES: Final = (
     "exit codes: 0 done; 1 the call, the server or its configuration failed; 2 wrong usage; "
     "130 interrupted; 141 nobody reads the output any more"
 )
-
-
-class Word(NamedTuple):
-    """What a command takes without a flag."""
-
-    name: str
-    summary: str
-    number: Literal["?", "*"] | None = None
-    """`?` for a word that may be left out, `*` for any number; None for exactly one."""
-
-    def add(self, parser: argparse.ArgumentParser) -> None:
-        """Makes the parser take the word."""
-        default = "" if self.number == "?" else None
-        parser.add_argument(self.name, nargs=self.number, default=default, help=self.summary)
-
-
-class Flag(NamedTuple):
-    """A flag of a command."""
-
-    names: str
-    """The flag, after its short form where it has one."""
-    summary: str
-    metavar: str = ""
-    """What to call the value; empty for a flag that takes none."""
-    variable: str = ""
-    """The environment variable that stands in for the flag."""
-    default: str | None = None
-    kind: Callable[[str], object] = str
-    required: bool = False
-
-    def add(self, parser: argparse.ArgumentParser) -> None:
-        """Makes the parser take the flag."""
-        options: dict[str, Any] = {"action": "store_true"}
-        if self.metavar:
-            default = os.environ.get(self.variable) or self.default
-            options = {"metavar": self.metavar, "default": default, "type": self.kind, "required": self.required}
-        parser.add_argument(*self.names.split(), help=self.summary, **options)
-
-
-class Action(NamedTuple):
-    """One of the things that a command can do, where it can do several."""
-
-    summary: str
-    flags: tuple[Flag, ...] = ()
-    words: tuple[Word, ...] = ()
-
-
-class Command(NamedTuple):
-    """A command; `run` in the module of its name takes the arguments and returns the exit code."""
-
-    summary: str
-    flags: tuple[Flag, ...] = ()
-    """Its flags, and those of all its actions."""
-    words: tuple[Word, ...] = ()
-    actions: Mapping[str, Action] = MappingProxyType({})
-
-    def all_flags(self) -> Iterator[Flag]:
-        """Yields its flags and those of its actions."""
-        yield from self.flags
-        for action in self.actions.values():
-            yield from action.flags
-
-
-def _seconds(text: str) -> float:
-    value = float(text)
-    if not 0 < value < float("inf"):
-        raise ValueError(text)
-    return value
-
-
-_seconds.__name__ = "number of seconds"  # argparse puts it into its message
 
 _CONFIG: Final = (
     Flag("--config", "the configuration file; ./loom.yaml when it is there", "FILE", "LOOM_CONFIG"),
@@ -114,15 +44,6 @@ _SERVE: Final = (
     Flag("--no-http", "serves gRPC alone"),
     Flag("--workers", "processes that share the addresses", "N"),
 )
-_SERVER: Final = (
-    Flag("--target", f"the server; {DEFAULT_TARGET} by default", "HOST:PORT", "LOOM_TARGET", DEFAULT_TARGET),
-    Flag("--tls", "connects with TLS; the files below do so too"),
-    Flag("--ca-file", "the authorities of the server's certificate (PEM)", "FILE", "LOOM_CA_FILE"),
-    Flag("--cert-file", "the own certificate, for mutual TLS (PEM)", "FILE", "LOOM_CERT_FILE"),
-    Flag("--key-file", "the key of the own certificate (PEM)", "FILE", "LOOM_KEY_FILE"),
-    Flag("--server-name", "the name in the server's certificate, if not the target's", "NAME", "LOOM_SERVER_NAME"),
-)
-_TIMEOUT: Final = Flag("--timeout", "gives up after this time", "SECONDS", kind=_seconds)
 _PROVIDER: Final = Flag("-p --provider", "the provider, as the server's configuration names it", "NAME", default="")
 _WHOSE: Final = _PROVIDER._replace(default=None, required=True)
 _ID: Final = Word("id", "the account's id")
@@ -130,7 +51,7 @@ _NEW_ID: Final = Word("id", "the new account's id; without one the server makes 
 
 COMMANDS: Final[dict[str, Command]] = {
     "serve": Command("Serves gRPC and HTTP.", _SERVE),
-    "shim": Command("Serves HTTP in front of a server elsewhere.", (*_CONFIG, _HTTP, *_SERVER)),
+    "shim": Command("Serves HTTP in front of a server elsewhere.", (*_CONFIG, _HTTP, *SERVER)),
     "chat": Command(
         "Asks a model and shows the answer as it comes.",
         (
@@ -138,8 +59,8 @@ COMMANDS: Final[dict[str, Command]] = {
             _PROVIDER,
             Flag("-s --system", "instructions for the model", "TEXT", default=""),
             Flag("--json", "prints every event as a line of JSON"),
-            *_SERVER,
-            _TIMEOUT,
+            *SERVER,
+            TIMEOUT,
         ),
         (
             Word(
@@ -149,14 +70,14 @@ COMMANDS: Final[dict[str, Command]] = {
             ),
         ),
     ),
-    "models": Command("Lists a server's models.", (_PROVIDER, Flag("--json", "prints JSON"), *_SERVER, _TIMEOUT)),
+    "models": Command("Lists a server's models.", (_PROVIDER, JSON, *SERVER, TIMEOUT)),
     "accounts": Command(
         "Administers the accounts that a server asks its providers with.",
-        (*_SERVER, _TIMEOUT),
+        (*SERVER, TIMEOUT),
         actions={
             "list": Action(
                 "Lists the accounts and how they fare.",
-                (_PROVIDER._replace(summary="only the accounts of this provider"), Flag("--json", "prints JSON")),
+                (_PROVIDER._replace(summary="only the accounts of this provider"), JSON),
             ),
             "add": Action("Adds an account; asks for its key, or reads it from standard input.", (_WHOSE,), (_NEW_ID,)),
             "remove": Action("Removes an account and forgets its key or login.", (_WHOSE,), (_ID,)),
@@ -170,15 +91,31 @@ COMMANDS: Final[dict[str, Command]] = {
         },
     ),
     "reload": Command(
-        "Has a server read its configuration again, and lists the keys that it changes.", (*_SERVER, _TIMEOUT)
+        "Has a server read its configuration again, and lists the keys that it changes.", (*SERVER, TIMEOUT)
     ),
+    **ADMINISTRATION,
     "check-config": Command("Prints the configuration of serve, and where each value is from.", _SERVE),
     "health": Command(
         "Tells whether a server serves.",
-        (Flag("--service", "one gRPC service instead of the server", "NAME", default=""), *_SERVER, _TIMEOUT),
+        (Flag("--service", "one gRPC service instead of the server", "NAME", default=""), *SERVER, TIMEOUT),
     ),
-    "migrate": Command("Brings the database to the state that this version needs.", _CONFIG),
+    "migrate": Command(
+        "Brings the database to the state that this version needs, or back to an earlier one.",
+        (
+            *_CONFIG,
+            Flag(
+                "--down-to",
+                "goes back to this revision, such as 0002, or to none; what only later ones hold is lost",
+                "REVISION",
+            ),
+        ),
+    ),
+    "auditor": Command(
+        "Takes records of calls from RabbitMQ into the database.",
+        (*_CONFIG, Flag("--metrics-address", "where /metrics is served, to anybody", "HOST:PORT", default="")),
+    ),
     "encryption-key": Command("Prints a new key for credentials.encryption_key."),
+    "admin-key": Command("Prints a new key for admin.api_key."),
 }
 
 VARIABLES: Final = {
@@ -187,7 +124,7 @@ VARIABLES: Final = {
 }
 """The environment variables that are the command line's own, and no part of the server's configuration."""
 ADMIN_KEY: Final = "LOOM_ADMIN_KEY"
-"""The environment variable with the admin key: the server takes it for its own, `accounts` shows it."""
+"""The environment variable with the admin key: the server takes it for its own, the commands of administration show it."""
 
 
 class _Parser(argparse.ArgumentParser):
@@ -205,7 +142,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     # gRPC's core would write lines of its own to standard error; what they tell comes as an error or in the log.
     os.environ.setdefault("GRPC_VERBOSITY", "NONE")
     try:
-        module = importlib.import_module(f"{_DISTRIBUTION}.cli.{parsed.command.replace('-', '_')}")
+        name = COMMANDS[parsed.command].module or parsed.command.replace("-", "_")
+        module = importlib.import_module(f"{_DISTRIBUTION}.cli.{name}")
         run: Callable[[argparse.Namespace], int] = module.run
         return run(parsed)
     except ModuleNotFoundError as missing:
@@ -216,6 +154,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except UsageError as problem:
         error(str(problem))
         return MISUSED
+    except LocalError as problem:
+        error(str(problem))
+        return FAILED
     except KeyboardInterrupt:
         note("cancelled")
         return ABORTED

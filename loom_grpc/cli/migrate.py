@@ -1,4 +1,4 @@
-"""`loom-grpc migrate`: brings the database to what this version needs, as a server does when it starts."""
+"""`loom-grpc migrate`: brings the database to what this version needs, as a server does when it starts, or back."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import argparse
 import asyncio
 import os
 from contextlib import AsyncExitStack
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from loom_grpc.cli import configuration
 from loom_grpc.cli.output import FAILED, error, say
@@ -16,11 +16,14 @@ from loom_grpc.core.account import StoreError
 if TYPE_CHECKING:
     from loom_grpc.storage.migration import Change
 
+_NONE: Final = "none"
+"""What `--down-to` is given for no tables at all."""
+
 
 def run(arguments: argparse.Namespace) -> int:
-    """Upgrades the tables, and encrypts with the first key what another one has encrypted."""
+    """Upgrades the tables, and encrypts with the first key what another one has encrypted; or goes back."""
     try:
-        asyncio.run(_migrate(configuration.read(arguments).config))
+        asyncio.run(_migrate(configuration.read(arguments).config, arguments.down_to))
     except ConfigError as failure:
         configuration.report(failure)
         return FAILED
@@ -30,8 +33,9 @@ def run(arguments: argparse.Namespace) -> int:
     return 0
 
 
-async def _migrate(config: Config) -> None:
+async def _migrate(config: Config, down_to: str | None) -> None:
     from loom_grpc.app.kept import in_database
+    from loom_grpc.app.ledgers import shared_database
     from loom_grpc.app.store import make_store
     from loom_grpc.credentials.secret import Secrets
     from loom_grpc.storage.credential_store import DatabaseStore
@@ -39,11 +43,14 @@ async def _migrate(config: Config) -> None:
     async with AsyncExitStack() as stack:
         secrets = Secrets(os.environ, config.vault)
         stack.push_async_callback(secrets.close)
-        store = make_store(config, secrets, os.environ)
+        store = make_store(config, secrets, os.environ, shared_database(config, secrets, os.environ))
         stack.push_async_callback(store.close)
         if not isinstance(store, DatabaseStore):
             raise ConfigError("database.url: is not set, so accounts are kept in a file, which needs no migration")
         await secrets.start()
+        if down_to is not None:
+            say(_words(await store.database.downgrade("" if down_to == _NONE else down_to)))
+            return
         say(_words(await store.database.upgrade()))
         if renewed := await store.renew_encryption():
             say(f"accounts encrypted anew, with the first of the keys: {renewed}")
@@ -52,8 +59,5 @@ async def _migrate(config: Config) -> None:
 
 
 def _words(change: Change) -> str:
-    if change.before == change.after:
-        return f"the database is at revision {change.after} already"
-    return (
-        f"the database is now at revision {change.after}; it was {f'at {change.before}' if change.before else 'empty'}"
-    )
+    before, after = (f"at revision {revision}" if revision else "empty" for revision in change)
+    return f"the database is {after} already" if before == after else f"the database is now {after}; it was {before}"

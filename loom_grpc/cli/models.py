@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from decimal import Decimal
 from typing import Any, Final
 
-from loom_grpc.cli.output import FAILED, harmless, note, say
+from loom_grpc.cli.output import FAILED, note, say
 from loom_grpc.cli.server import make_client, report
+from loom_grpc.cli.table import as_json, table
 from loom_grpc.client import LlmError, LoomClient, Model
 from loom_grpc.v1.llm_service_pb2 import ModelPrices
 
@@ -22,7 +22,7 @@ def run(arguments: argparse.Namespace) -> int:
     except LlmError as failure:
         report(failure, arguments.target)
         return FAILED
-    say(_json(models) if arguments.json else _table(models))
+    say(as_json([_row(model) for model in models]) if arguments.json else table(models, _COLUMNS, always=_ALWAYS))
     if not models:
         note("the server lists no models; name one with --model")
     return 0
@@ -31,10 +31,6 @@ def run(arguments: argparse.Namespace) -> int:
 async def _models(client: LoomClient, provider: str, timeout_s: float | None) -> list[Model]:
     async with client:
         return await client.list_models(provider, timeout_s=timeout_s)
-
-
-def _json(models: Sequence[Model]) -> str:
-    return json.dumps([_row(model) for model in models], indent=2, ensure_ascii=False)
 
 
 def _row(model: Model) -> dict[str, Any]:
@@ -70,13 +66,6 @@ _COLUMNS: Final[dict[str, Callable[[Model], str]]] = {
 }
 _ALWAYS: Final = ("PROVIDER", "MODEL", "DEFAULT")
 """The columns that are there even if they are empty."""
-
-
-def _table(models: Sequence[Model]) -> str:
-    columns = [[title, *map(write, models)] for title, write in _COLUMNS.items()]
-    shown = [column for column in columns if column[0] in _ALWAYS or any(column[1:])]
-    padded = [[f"{cell:{max(map(len, column))}}" for cell in column] for column in shown]
-    return "\n".join(harmless("  ".join(row).rstrip()) for row in zip(*padded, strict=True))
 
 
 def _number(tokens: int) -> str:

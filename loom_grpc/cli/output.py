@@ -24,9 +24,21 @@ class UsageError(Exception):
     """What is wrong with what the user gave, and what to do."""
 
 
+class LocalError(Exception):
+    """What went wrong on this side, though the user and the server did as they should."""
+
+
 def say(text: str) -> None:
     """Writes a result."""
     print(text, flush=True)  # noqa: T201
+
+
+def say_file(text: str) -> None:
+    """Writes a piece of what is meant for a file: in UTF-8 and as it is, unless it goes to a terminal."""
+    if sys.stdout.isatty():
+        sys.stdout.write(harmless(text.replace("\r\n", "\n")))
+    else:
+        sys.stdout.buffer.write(text.encode())
 
 
 def error(message: str) -> None:

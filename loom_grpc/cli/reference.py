@@ -5,15 +5,16 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Final
 
-from loom_grpc.cli.command import COMMANDS, Command, Flag, Word
+from loom_grpc.cli.command import COMMANDS
+from loom_grpc.cli.grammar import Command, Flag, Word
 
 _INTRODUCTION: Final = """\
 # The command line
 
 <!-- Generated from loom_grpc/cli by `make docs`; do not edit. -->
 
-`loom-grpc chat`, `models`, `accounts` and `reload` need nothing but `pip install loom-grpc`; the other commands need
-`pip install 'loom-grpc[server]'`. `python -m loom_grpc.cli` is the same program.
+`loom-grpc chat`, `models`, `accounts`, `reload`, `admin-key` and the commands for keys, budgets and records need nothing but
+`pip install loom-grpc`; the other commands need `pip install 'loom-grpc[server]'`. `python -m loom_grpc.cli` is the same program.
 
 | exit code | meaning |
 |---|---|
@@ -29,9 +30,21 @@ A flag wins over its environment variable. `LOOM_API_KEY` is the key that the se
 arguments of a process are no secret. In a container whose server wants certificates, `LOOM_CA_FILE`, `LOOM_CERT_FILE`,
 `LOOM_KEY_FILE` and `LOOM_SERVER_NAME` let the image's health check (`loom-grpc health`) in.
 
-`accounts` and `reload` show the server its admin key (`admin.api_key` there), which they take from `LOOM_ADMIN_KEY`, else from
+The commands of administration (`accounts`, `reload`, `keys`, `users`, `teams`, `organizations`, `budgets`, `usage` and `audit`) show
+the server its admin key (`admin.api_key` there) or any key whose role is admin, which they take from `LOOM_ADMIN_KEY`, else from
 `LOOM_API_KEY`. Keys of providers and codes of logins are asked for or read from standard input: no argument holds a secret.
 [accounts.md](accounts.md) tells how accounts fare and how a login goes.
+
+`keys create` and `keys rotate` write the text of the new key, and nothing else, to standard output; it is not kept anywhere and
+cannot be shown again. `--json` adds the key's id. Dollars are written with a point and at most nine digits behind it, and shown with
+all digits that matter. Times are shown in UTC; a date stands for its beginning there. In `update` an empty value (`--models ''`)
+takes back what was set: then nothing is forbidden, the key does not end, or the limit is the one of the configuration.
+
+`usage` groups by UTC. `--format csv` and `json` have dollars as text, times by RFC 3339, and no line for the total. `audit export` shows
+how far it is on standard error when that is a terminal (with the server parts installed). Its file takes its name once all records
+have come and is its owner's alone; if the export breaks off, the exit code is 1 and the file is not there, or as it was before. In
+CSV a text that a spreadsheet would take for a formula begins with an apostrophe. Records are JSON by the names of the contract, with
+numbers of 64 bits as text, as in the HTTP API.
 
 `chat` writes the answer to standard output, tool calls included (`-> name arguments`), and what is said about it to
 standard error: reasoning, sources and the last line, which tells who answered, why the answer ended, its tokens and how

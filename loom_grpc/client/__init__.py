@@ -5,14 +5,32 @@ from loom_grpc.client.connection import DEFAULT_TARGET, LoomClient, Stream
 from loom_grpc.client.failure import llm_error
 from loom_grpc.client.message import Fields, assistant, document, image, system, tool, tool_result, user
 from loom_grpc.core.errors import LlmError
+from loom_grpc.v1.access_pb2 import (
+    AccessRole,
+    Allowed,
+    ApiKey,
+    Budget,
+    BudgetPeriod,
+    Limits,
+    Organization,
+    ScopeKind,
+    Team,
+    User,
+)
 from loom_grpc.v1.admin_service_pb2 import (
     Account,
     AccountKind,
     AccountStatus,
+    CallFilter,
+    CreateKeyResponse,
+    ExportCallsResponse,
     PoolHealth,
+    RotateKeyResponse,
     StartLoginResponse,
+    UsageRow,
     WatchHealthResponse,
 )
+from loom_grpc.v1.audit_pb2 import CallRecord
 from loom_grpc.v1.error_pb2 import ErrorReason
 from loom_grpc.v1.llm_service_pb2 import CountTokensResponse, LlmEvent, LlmRequest, LlmResponse, Model, StopReason
 from loom_grpc.v1.message_pb2 import (
@@ -31,16 +49,26 @@ from loom_grpc.v1.usage_pb2 import Cost, Usage
 
 __all__ = [
     "DEFAULT_TARGET",
+    "AccessRole",
     "Account",
     "AccountKind",
     "AccountStatus",
     "AdminClient",
+    "Allowed",
+    "ApiKey",
+    "Budget",
+    "BudgetPeriod",
+    "CallFilter",
+    "CallRecord",
     "Cost",
     "CountTokensResponse",
+    "CreateKeyResponse",
     "ErrorReason",
+    "ExportCallsResponse",
     "Fields",
     "JsonObjectFormat",
     "JsonSchemaFormat",
+    "Limits",
     "LlmError",
     "LlmEvent",
     "LlmRequest",
@@ -49,17 +77,23 @@ __all__ = [
     "Media",
     "Message",
     "Model",
+    "Organization",
     "Part",
     "PoolHealth",
     "Reasoning",
     "ResponseFormat",
+    "RotateKeyResponse",
+    "ScopeKind",
     "StartLoginResponse",
     "StopReason",
     "Stream",
+    "Team",
     "ToolCall",
     "ToolChoice",
     "ToolDefinition",
     "Usage",
+    "UsageRow",
+    "User",
     "WatchHealthResponse",
     "assistant",
     "document",

@@ -251,6 +251,10 @@ class Stream:
         self._over = True
         self._rpc.cancel()
 
+    async def headers(self) -> dict[str, str]:
+        """Waits for the beginning of the answer and returns its initial metadata, such as `loom-ratelimit`."""
+        return _texts(await self._rpc.initial_metadata())
+
     async def trailers(self) -> dict[str, str]:
         """Waits for the end of the call and returns its trailing metadata, such as `loom-request-id`."""
         return _texts(await self._rpc.trailing_metadata())

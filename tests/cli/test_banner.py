@@ -30,6 +30,17 @@ def test_usual_addresses_need_no_flags() -> None:
     ]
 
 
+def test_where_callers_show_keys_the_lines_make_one_and_show_it() -> None:
+    make, grpcurl, curl, chat = lines({"providers": {"mock": {}}, "access": {"enabled": True}}, grpc="127.0.0.1:1")[-4:]
+
+    assert make == (
+        "export LOOM_API_KEY=$(loom-grpc keys create --target 127.0.0.1:1)  # with the admin key in LOOM_ADMIN_KEY"
+    )
+    assert grpcurl.startswith('grpcurl -H "authorization: Bearer $LOOM_API_KEY" -plaintext -d ')
+    assert curl.endswith(' -H "authorization: Bearer $LOOM_API_KEY"')
+    assert chat == "loom-grpc chat 'Say hello' --target 127.0.0.1:1"
+
+
 def test_addresses_of_every_interface_are_tried_at_this_machine() -> None:
     shown = lines({"providers": {"mock": {}}}, grpc="0.0.0.0:1", http="[::]:2")
 

@@ -50,6 +50,20 @@ async def test_an_open_address_fails(tmp_path: Path) -> None:
     assert result.err.startswith("error: grpc.address: 0.0.0.0:1 can be reached from other machines")
 
 
+def written(folder: Path) -> list[str]:
+    return [path.name for path in folder.iterdir()]
+
+
+async def test_nothing_is_written(tmp_path: Path) -> None:
+    (tmp_path / "loom.yaml").write_text("access: {enabled: true}\naudit: {enabled: true, spool_dir: spool}\n")
+    key = {"LOOM_ADMIN__API_KEY": "EgNVbTqRZXz3L0fBwC7yHk9sJdPa5vMu"}
+
+    result = await run("check-config", env=key | {"XDG_STATE_HOME": str(tmp_path / "state")}, cwd=tmp_path)
+
+    assert (result.code, result.err) == (0, "")
+    assert written(tmp_path) == ["loom.yaml"]
+
+
 async def test_a_provider_that_cannot_be_set_up_fails(tmp_path: Path) -> None:
     (tmp_path / "loom.yaml").write_text("providers: {vertex: {access_token: t}}\n")
 

@@ -9,13 +9,15 @@ from pathlib import Path
 import pytest
 
 import loom_grpc
-from loom_grpc.cli import command
+from loom_grpc.cli import command, grammar
 from loom_grpc.cli.reference import reference_markdown
 from loom_grpc.client import DEFAULT_TARGET
+from loom_grpc.config.weak_key import weakness
 from tests.program import ROOT, Result, run
 from tests.scripted import ANSWER, COMPLETED, STARTED, plays, serving, text
 
 SERVERS_OWN = (
+    "aio_pika",
     "aiohttp",
     "alembic",
     "authlib",
@@ -24,11 +26,14 @@ SERVERS_OWN = (
     "google.auth",
     "grpc_health",
     "hvac",
+    "joserfc",
     "opentelemetry",
     "orjson",
     "pydantic",
+    "redis",
     "sqlalchemy",
     "starlette",
+    "tqdm",
     "uvicorn",
     "uvloop",
 )
@@ -94,16 +99,38 @@ async def test_chat_needs_nothing_but_the_client(tmp_path: Path) -> None:
     assert (result.code, result.out) == (0, f"{ANSWER.message.content}\n")
 
 
-async def test_accounts_needs_nothing_but_the_client(tmp_path: Path, unused_tcp_port: int) -> None:
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("accounts", "list"),
+        ("keys", "list"),
+        ("users", "list"),
+        ("budgets", "list"),
+        ("usage",),
+        ("audit", "export", "--output", "calls"),
+    ],
+)
+async def test_administration_needs_nothing_but_the_client(
+    tmp_path: Path, unused_tcp_port: int, words: tuple[str, ...]
+) -> None:
     target = f"127.0.0.1:{unused_tcp_port}"
 
-    result = await run("accounts", "list", "--target", target, cwd=tmp_path, command=CLIENT_ONLY)
+    result = await run(*words, "--target", target, cwd=tmp_path, command=CLIENT_ONLY)
 
-    assert result == Result(1, "", f"error: no server at {target}; start one with `loom-grpc serve`\n")
+    assert result.code == 1
+    assert result.err.endswith(f"error: no server at {target}; start one with `loom-grpc serve`\n")
+
+
+async def test_an_admin_key_is_printed_that_a_server_takes(tmp_path: Path) -> None:
+    first, second = [await run("admin-key", cwd=tmp_path, command=CLIENT_ONLY) for _ in range(2)]
+
+    assert re.fullmatch(r"la_[0-9A-Za-z]{38}\n", first.out)
+    assert (first.code, first.err, first.out != second.out) == (0, "", True)
+    assert weakness(first.out.strip()) == ""
 
 
 def test_the_usual_target_is_the_clients() -> None:
-    assert command.DEFAULT_TARGET == DEFAULT_TARGET
+    assert grammar.DEFAULT_TARGET == DEFAULT_TARGET
 
 
 def test_the_page_is_what_the_commands_are() -> None:

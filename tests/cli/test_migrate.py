@@ -13,8 +13,8 @@ from loom_grpc.storage.database import Database
 from tests.program import Result, run
 
 REF = AccountRef("anthropic", "alpha")
-EMPTY = Result(0, "the database is now at revision 0002; it was empty\n", "")
-DONE = Result(0, "the database is at revision 0002 already\n", "")
+EMPTY = Result(0, "the database is now at revision 0004; it was empty\n", "")
+DONE = Result(0, "the database is at revision 0004 already\n", "")
 
 
 @pytest.fixture
@@ -28,6 +28,38 @@ def configured(tmp_path: Path) -> Mapping[str, str]:
 
 async def test_migrating_makes_the_tables_once(configured: Mapping[str, str], tmp_path: Path) -> None:
     assert await run("migrate", env=configured, cwd=tmp_path) == EMPTY
+    assert await run("migrate", env=configured, cwd=tmp_path) == DONE
+
+
+async def test_migrating_down_goes_back_and_keeps_what_there_was(configured: Mapping[str, str], tmp_path: Path) -> None:
+    store = DatabaseStore(Database(configured["URL"]), lambda: configured["KEYS"])
+    await store.add(REF, StoredKey("key-of-alpha"))
+    await store.close()
+
+    async def migrate(*arguments: str) -> Result:
+        return await run("migrate", *arguments, env=configured, cwd=tmp_path)
+
+    assert await migrate("--down-to", "0002") == Result(
+        0, "the database is now at revision 0002; it was at revision 0004\n", ""
+    )
+    assert await migrate("--down-to", "0002") == Result(0, "the database is at revision 0002 already\n", "")
+    assert await migrate() == Result(0, "the database is now at revision 0004; it was at revision 0002\n", "")
+    store = DatabaseStore(Database(configured["URL"]), lambda: configured["KEYS"])
+    assert await store.load() == {REF: StoredKey("key-of-alpha")}
+    await store.close()
+    assert await migrate("--down-to", "none") == Result(0, "the database is now empty; it was at revision 0004\n", "")
+    assert await migrate("--down-to", "none") == Result(0, "the database is empty already\n", "")
+
+
+async def test_a_revision_that_there_is_not_changes_nothing(configured: Mapping[str, str], tmp_path: Path) -> None:
+    await run("migrate", env=configured, cwd=tmp_path)
+
+    result = await run("migrate", "--down-to", "0009", env=configured, cwd=tmp_path)
+
+    words = (
+        "error: there is no revision 0009 to go back to; those up to the database's own are 0001, 0002, 0003, 0004\n"
+    )
+    assert result == Result(1, "", words)
     assert await run("migrate", env=configured, cwd=tmp_path) == DONE
 
 

@@ -13,8 +13,14 @@ from loom_grpc.client import (
     Account,
     AccountStatus,
     AdminClient,
+    ApiKey,
+    Budget,
+    CallFilter,
+    CallRecord,
     CountTokensResponse,
+    CreateKeyResponse,
     ErrorReason,
+    Limits,
     LlmError,
     LlmEvent,
     LlmRequest,
@@ -26,6 +32,8 @@ from loom_grpc.client import (
     PoolHealth,
     Reasoning,
     ResponseFormat,
+    RotateKeyResponse,
+    ScopeKind,
     StartLoginResponse,
     StopReason,
     Stream,
@@ -33,6 +41,7 @@ from loom_grpc.client import (
     ToolChoice,
     ToolDefinition,
     Usage,
+    UsageRow,
     WatchHealthResponse,
 )
 from loom_grpc.core.call import Call, Send
@@ -136,6 +145,22 @@ async def administration(client: LoomClient) -> None:
     async for health in admin.watch_health():
         assert_type(health, WatchHealthResponse)
         assert_type(health.pools[0], PoolHealth)
+
+
+async def office(admin: AdminClient) -> None:
+    made = await admin.create_key(ApiKey(user="ann", limits=Limits(requests_per_minute=5)))
+    assert_type(made, CreateKeyResponse)
+    assert_type(made.secret, str)
+    assert_type(await admin.list_keys(user="ann", show_ended=True), list[ApiKey])
+    assert_type(await admin.update_key(made.key, "limits.requests_per_minute"), ApiKey)
+    assert_type(await admin.rotate_key(made.key.id, overlap_s=60), RotateKeyResponse)
+    assert_type(await admin.list_budgets(ScopeKind.SCOPE_KIND_USER, "ann"), list[Budget])
+    assert_type(await admin.update_budget("b", 12_500_000_000), Budget)
+    assert_type(await admin.query_usage("day", "label:project", filter=CallFilter(user="ann")), list[UsageRow])
+    async for call in admin.list_calls(CallFilter(user="ann"), page_size=10):
+        assert_type(call, CallRecord)
+    async for piece in admin.export_calls():
+        assert_type(piece.total, int)
 
 
 async def gateways(client: LoomClient, call: Call, send: Send) -> None:
