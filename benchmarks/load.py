@@ -42,6 +42,8 @@ class Load:
     """How long callers begin new calls; those under way are finished."""
     chunks: int = 0
     pace_ms: int = 0
+    key: str = ""
+    """What callers show; over HTTP they show anything where it is empty."""
 
     @property
     def model(self) -> str:
@@ -95,9 +97,11 @@ def _grpc_caller(load: Load, channel: grpc.aio.Channel) -> Caller:
     complete: grpc.aio.UnaryUnaryMultiCallable[bytes, bytes] = channel.unary_unary("/loom_grpc.v1.LlmService/Complete")
     stream: grpc.aio.UnaryStreamMultiCallable[bytes, bytes] = channel.unary_stream("/loom_grpc.v1.LlmService/Stream")
 
+    shown = (("authorization", f"Bearer {load.key}"),) if load.key else None
+
     async def unary(tally: Tally) -> None:
         began = perf_counter()
-        answer = await complete(request, timeout=60)
+        answer = await complete(request, timeout=60, metadata=shown)
         tally.latencies.append(perf_counter() - began)
         if _WORD not in answer:
             raise ValueError("the answer has no text")
@@ -105,7 +109,7 @@ def _grpc_caller(load: Load, channel: grpc.aio.Channel) -> Caller:
     async def streamed(tally: Tally) -> None:
         began = perf_counter()
         first = 0.0
-        async for event in stream(request, timeout=120):
+        async for event in stream(request, timeout=120, metadata=shown):
             if not first and _WORD in event:
                 first = perf_counter()
         if not first:
@@ -187,7 +191,8 @@ def _http_request(load: Load) -> bytes:
     path, fields = _asked(load)
     body = json.dumps(fields).encode()
     head = f"POST {path} HTTP/1.1\r\nhost: 127.0.0.1:{load.port}\r\ncontent-type: application/json\r\n"
-    return (head + f"authorization: Bearer sk-bench\r\ncontent-length: {len(body)}\r\n\r\n").encode() + body
+    key = load.key or "sk-bench"
+    return (head + f"authorization: Bearer {key}\r\ncontent-length: {len(body)}\r\n\r\n").encode() + body
 
 
 def _asked(load: Load) -> tuple[str, dict[str, object]]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Mapping
 from contextlib import ExitStack
 
 from benchmarks.load import Speaks
@@ -13,13 +14,17 @@ _SERVE = [sys.executable, "-m", "loom_grpc.cli", "serve"]
 
 
 def start(
-    stack: ExitStack, name: str, upstream_port: int, otlp_port: int | None = None
+    stack: ExitStack, name: str, upstream_port: int, otlp_port: int | None = None, more: Mapping[str, str] | None = None
 ) -> tuple[Process, list[Target]]:
-    """Starts a server, which the stack will stop, and returns its two ways in; exports by OTLP when a port is given."""
+    """Starts a server, which the stack will stop, and returns its two ways in; exports by OTLP when a port is given.
+
+    `more` are further variables of its environment.
+    """
     grpc_port, http_port = free_port(), free_port()
     environ = {
         "LOOM_PROVIDERS__OPENAI__BASE_URL": f"http://127.0.0.1:{upstream_port}/v1",
         "LOOM_PROVIDERS__OPENAI__API_KEY": "sk-bench",
+        **(more or {}),
     }
     if otlp_port:
         environ["LOOM_TELEMETRY__OTLP_ENDPOINT"] = f"http://127.0.0.1:{otlp_port}"

@@ -9,6 +9,7 @@ import subprocess
 import sys
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
+from time import sleep
 
 from benchmarks.load import Load, Reading, Speaks
 from benchmarks.process import ROOT, Process
@@ -25,6 +26,10 @@ class Target:
     model_prefix: str = ""
     process: Process | None = None
     """Whose clocks to read; None where only the callers' are wanted."""
+    key: str = ""
+    """What its callers show."""
+    settle_s: float = 0.0
+    """How long the server is left alone before its clocks are read, because it does some of its work later."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -42,6 +47,11 @@ SHAPES: Mapping[str, Shape] = {
     # Every 0.6 ms one of the 32 streams has a chunk: the server has gone to sleep between most of them.
     "paced": Shape(callers=32, seconds=4, chunks=100, pace_ms=20),
     "burst": Shape(callers=32, seconds=3, chunks=100),
+    # From the difference of two lengths follows what an event costs, without what the call around it does.
+    "short": Shape(callers=32, seconds=3, chunks=10),
+    "long": Shape(callers=32, seconds=3, chunks=1000),
+    "short_paced": Shape(callers=32, seconds=3, chunks=10, pace_ms=5),
+    "long_paced": Shape(callers=32, seconds=3, chunks=1000, pace_ms=5),
     "alone": Shape(callers=1, seconds=3),
     "alone_stream": Shape(callers=1, seconds=2, chunks=5, pace_ms=2),
 }
@@ -61,18 +71,28 @@ class Sample:
 def measure(target: Target, shape_name: str) -> Sample:
     """Sends one load to one target."""
     shape = SHAPES[shape_name]
-    load = Load(target.speaks, target.port, target.path, target.model_prefix, **dataclasses.asdict(shape))
+    load = Load(
+        target.speaks, target.port, target.path, target.model_prefix, **dataclasses.asdict(shape), key=target.key
+    )
     command = [sys.executable, "-m", "benchmarks.load", json.dumps(dataclasses.asdict(load))]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, cwd=ROOT) as callers:
         if _read_line(callers) != "warm\n":
             raise RuntimeError(f"the callers of {target.name} did not start")
-        before = target.process.cpu_s() if target.process else 0.0
+        before = _cpu_s(target)
         _say_go(callers)
         reading = Reading(**json.loads(_read_line(callers)))
-        used = target.process.cpu_s() - before if target.process else 0.0
+        used = _cpu_s(target) - before
     events = (reading.calls - reading.failures) * (shape.chunks or 1) or 1
     memory_mb = target.process.memory_mb() if target.process else 0.0
     return Sample(target.name, shape_name, used / events * 1e6, memory_mb, reading)
+
+
+def _cpu_s(target: Target) -> float:
+    """Reads a server's clock once it has come to rest."""
+    if target.process is None:
+        return 0.0
+    sleep(target.settle_s)
+    return target.process.cpu_s()
 
 
 def _read_line(callers: subprocess.Popen[str]) -> str:

@@ -1,4 +1,4 @@
-"""Runs what docs/proof.md shows and writes it: `python -m proof [--quick] [--only faults,failover,llmock,bench,peers]`.
+"""Runs what docs/proof.md shows and writes it: `python -m proof [--quick] [--only faults,failover,llmock,records,bench,peers]`.
 
 `--quick` makes waits twenty times shorter, measures little, and writes to build/proof instead of docs/.
 """
@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import json
 import subprocess
 import sys
@@ -17,13 +18,14 @@ import uvloop
 
 from benchmarks.peers import PEERS, VENVS
 from benchmarks.process import RESULTS
-from proof import raw
+from proof import raw, records
 from proof.about import ROOT, about
 from proof.page import page
 from proof.raw import PARTS, Part
 from tests.faults import failover, fault, llmock_case
 
 QUICK_SCALE: Final = 0.05
+QUICK_PLAN: Final = records.Plan(calls=300, seconds=15, kills=1, longest_down_s=1)
 
 
 def _faults(asked: argparse.Namespace) -> Part:
@@ -38,6 +40,11 @@ def _failover(asked: argparse.Namespace) -> Part:
 
 def _llmock(_asked: argparse.Namespace) -> Part:
     return raw.of_records(about(), uvloop.run(llmock_case.all_records()))
+
+
+def _records(asked: argparse.Namespace) -> Part:
+    plan = QUICK_PLAN if asked.quick else records.Plan()
+    return Part(about(), dataclasses.asdict(uvloop.run(records.run_alone(plan))), plan._asdict())
 
 
 def _bench(asked: argparse.Namespace) -> Part:
@@ -63,6 +70,7 @@ RUNS: Final[Mapping[str, Callable[[argparse.Namespace], Part | None]]] = {
     "faults": _faults,
     "failover": _failover,
     "llmock": _llmock,
+    "records": _records,
     "bench": _bench,
     "peers": _peers,
 }

@@ -12,6 +12,7 @@ from benchmarks.measure import Result, Sample, summarise
 from benchmarks.peers import DIRECT, OURS, OURS_HTTP, PEERS
 from proof.peers import FAULT_PEERS, FAULTS, SCENARIOS
 from proof.raw import PARTS, Part
+from proof.records import CALLERS, Outcome
 from tests.faults.failover import BASELINE, BASELINE_SUFFIX, CATALOGUE, CONFIGURATION
 from tests.faults.record import Record
 
@@ -83,6 +84,16 @@ clean means that LLMock counted the right attempts, too, and that its strict ver
 warning.
 """
 
+RECORDS_TEXT: Final = """\
+## When everything around the records is killed
+
+{callers} callers make calls through a server with two workers, over gRPC and HTTP, whole and streamed, with a key and under limits and a
+budget that are counted in Redis; a call that fails is made again, as another call. The server records each call and publishes the records
+to RabbitMQ, and an auditor takes them into PostgreSQL. Meanwhile each of these is ended by SIGKILL, with all of its processes, and started
+again, at moments and for spans that chance chooses, so that several may be away at once. A call is answered when its caller has the whole
+answer. In the end the callers' lists are held against the database.
+"""
+
 SPEED_TEXT: Final = """\
 ## What it costs
 
@@ -95,13 +106,14 @@ END: Final = """\
 ## Run it yourself
 
 ```
-make proof                               # everything; about ten minutes, and more where other gateways are installed
+make proof                               # everything; about twenty minutes, and more where other gateways are installed
 make proof ARGS="--quick"                # waits twenty times shorter, into build/proof.md
 make proof ARGS="--only faults,failover" # some of it anew
 make bench-peers                         # installs other gateways and measures them; `make proof` does from then on
 ```
 
-It needs nothing from the network but PyPI, to set itself up. The tests run the same code: `tests/faults/` asserts on each of these results.
+It needs nothing from the network but PyPI, to set itself up, and for the records PostgreSQL, RabbitMQ and Redis on the machine. The tests
+run the same code: `tests/faults/` asserts on each of these results, and `tests/proof/` on a run of the records with 300 calls.
 
 ## What this does not prove
 
@@ -117,6 +129,8 @@ It needs nothing from the network but PyPI, to set itself up. The tests run the 
 - LLMock's verdict is on calls without routes. With a route it now and then takes the next target's attempt for a stream that was read on,
   since the route is faster than LLMock notices that the first stream was left; `tests/faults/test_llmock.py` says how that is told apart.
 - Breakers and retry budgets are each process's own.
+- SIGKILL ends processes, not the machine: what they had handed to the operating system is kept. What a power failure takes with it is
+  another matter, in which the spool may lose its last records.
 - Speed says nothing of quality under other loads, larger prompts or other machines, and peers were measured with as little switched on as
   they allow, which is not how most run them.
 """
@@ -233,6 +247,50 @@ def _judged(record: Record) -> str:
     if record.ok:
         return record.outcome.removesuffix(", 0 findings") + ", clean"
     return f"**{record.outcome}**"
+
+
+def _records_summary(part: Part) -> str:
+    found = part.results
+    lost = f"{found['answered']:,} answered calls, {found['missing']} without a record, {found['double']} with two"
+    return _bold(lost, not _is_right(part))
+
+
+def _is_right(part: Part) -> bool:
+    return Outcome(**part.results).is_right
+
+
+def _records(part: Part) -> str:
+    found, plan = Outcome(**part.results), part.settings
+    servers = ", ".join(f"{name} {version}" for name, version in found.servers.items())
+    kills = ", ".join(f"{name} {times} times" for name, times in found.killed.items())
+    failures = ", ".join(f"{words} {times:,}" for words, times in found.failed.items())
+    rows = [
+        ["calls that were to be answered, and were", f"{found.wanted:,}, {found.answered:,}"],
+        ["killed", kills],
+        ["**answered calls without a record**", _bold(f"{found.missing}", found.missing > 0)],
+        ["**calls with more than one record**, answered or not", _bold(f"{found.double}", found.double > 0)],
+        ["records of calls that nobody made", _bold(f"{found.unknown}", found.unknown > 0)],
+        [
+            "what was spent, less the sum of the records",
+            _bold(f"{found.unbalanced} nano-dollars", found.unbalanced != 0),
+        ],
+        ["calls with a valid key that were told that it is not", _bold(f"{found.refused}", found.refused > 0)],
+        ["left in the spool, in the queue, among the dead letters", f"{found.spooled}, {found.queued}, {found.dead}"],
+        ["failures in the logs that nobody had foreseen", _bold(f"{found.crashes}", found.crashes > 0)],
+        ["records of calls whose answers did not arrive", f"{found.records - found.answered:,}"],
+        ["calls without a whole answer, by what callers were told", failures],
+        ["the most records that waited in the spool at once", f"{found.most_spooled:,}"],
+        ["the calls took", f"{found.calls_s:.0f} s"],
+        ["from the last answer until all records had arrived", f"{found.drained_s:.1f} s"],
+    ]
+    return "\n".join(
+        [
+            RECORDS_TEXT.format(callers=CALLERS),
+            _measured(part),
+            f"{servers}; seed {plan['seed']}, away for at most {plan['longest_down_s']:g} s and the time to start.\n",
+            _table(["", "result"], rows),
+        ]
+    )
 
 
 def _bench(part: Part) -> str:
@@ -367,6 +425,7 @@ TITLES: Final = {
     "faults": "a provider breaks",
     "failover": "a target of a route breaks",
     "llmock": "somebody else's provider judges",
+    "records": "everything around the records is killed",
     "bench": "cost beside a bare handler",
     "peers": "cost beside other gateways",
 }
@@ -374,6 +433,7 @@ SUMMARIES: Final[Mapping[str, Callable[[Part], str]]] = {
     "faults": _counts,
     "failover": _scenario_counts,
     "llmock": _counts,
+    "records": _records_summary,
     "bench": _bench_summary,
     "peers": _peers_summary,
 }
@@ -381,6 +441,7 @@ SECTIONS: Final[Mapping[str, Callable[[Part], str]]] = {
     "faults": _faults,
     "failover": _failover,
     "llmock": _llmock,
+    "records": _records,
     "bench": _bench,
     "peers": _peers,
 }
@@ -388,6 +449,7 @@ NOT_RUN: Final = {
     "faults": "## When a provider breaks\n\nNot run.\n",
     "failover": "## When a target of a route breaks\n\nNot run.\n",
     "llmock": "## When somebody else's provider judges\n\nNot run.\n",
+    "records": "## When everything around the records is killed\n\nNot run.\n",
     "bench": "## What it costs\n\nNot run.\n",
     "peers": "### Beside other gateways\n\nNot run: no other gateway was installed (`make bench-peers` installs them).\n",
 }

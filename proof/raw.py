@@ -10,7 +10,7 @@ from typing import Any, Final
 
 from tests.faults.record import Record
 
-PARTS: Final = ("faults", "failover", "llmock", "bench", "peers")
+PARTS: Final = ("faults", "failover", "llmock", "records", "bench", "peers")
 """The parts of the page, in their order."""
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import socket
 import subprocess
 import sys
 import time
@@ -14,6 +13,8 @@ from typing import Any, Final
 
 import hvac
 from hvac.exceptions import InvalidRequest
+
+from tests.ports import free_ports
 
 _START_S: Final = 20.0
 READER: Final = "reader"
@@ -103,7 +104,7 @@ class VaultServer:
 @contextmanager
 def vault_server(home: Path, *, tls: bool = False) -> Iterator[VaultServer]:
     """Runs a server, which may write into `home`; ends it afterwards."""
-    port = _free_port()
+    port = free_ports(1)[0]
     url = f"{'https' if tls else 'http'}://127.0.0.1:{port}"
     ca_file = home / "vault-ca.pem" if tls else None
     flags = ["-dev", "-dev-no-store-token", "-dev-root-token-id=root", f"-dev-listen-address=127.0.0.1:{port}"]
@@ -134,10 +135,3 @@ def _told(process: subprocess.Popen[str], name: str) -> str:
             return line.removeprefix(name).strip()
         said += line
     raise AssertionError(f"the server did not start: {said}")
-
-
-def _free_port() -> int:
-    with socket.socket() as taken:
-        taken.bind(("127.0.0.1", 0))
-        port: int = taken.getsockname()[1]
-        return port
