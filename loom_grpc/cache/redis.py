@@ -190,7 +190,7 @@ def _explain(place: str, error: Exception) -> str:
     if isinstance(error, LlmError):
         return error.message
     if isinstance(error, ValueError):
-        return f"cache.redis_url {error}"
+        return f"cache.redis_url {_WRONG_URL}"
     for kind, words in _REFUSALS.items():
         if isinstance(error, kind):
             return f"the Redis at {place} {words}"
