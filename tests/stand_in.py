@@ -101,6 +101,8 @@ class StandIn:
         self.connections: list[Connection] = []
         self.connected = 0
         """How many connections were opened."""
+        self.open: set[asyncio.Transport] = set()
+        """Those that are open, also where nothing was asked."""
         self.arrived = asyncio.Event()
         """Set when a request has come; a test may clear it."""
         self.url = ""
@@ -131,6 +133,7 @@ class _Peer(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast(asyncio.Transport, transport)  # uvloop's is none by its class
         self._upstream.connected += 1
+        self._upstream.open.add(self._transport)
 
     def data_received(self, data: bytes) -> None:
         self._received += data
@@ -147,6 +150,7 @@ class _Peer(asyncio.Protocol):
         self._writable.set()
 
     def connection_lost(self, exc: Exception | None) -> None:
+        self._upstream.open.discard(self._transport)
         self._writable.set()
         if self._connection is not None:
             self._connection.closed.set()
@@ -177,6 +181,8 @@ async def stand_in(*scripts: Script) -> AsyncIterator[StandIn]:
         yield upstream
     finally:
         server.close()
-        for connection in upstream.connections:
-            connection.cut()
+        for transport in upstream.open:
+            transport.abort()
         await server.wait_closed()
+        while upstream.open:  # noqa: ASYNC110 - a turn of the event loop is all that it takes
+            await asyncio.sleep(0)
