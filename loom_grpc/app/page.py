@@ -28,11 +28,27 @@ def page_of(request: Any, items: Sequence[T], place: Callable[[T], str]) -> tupl
     return rest[:size], token_of(request, place(rest[size - 1])) if len(rest) > size else ""
 
 
+def numbered_page_of(request: Any, items: list[T]) -> tuple[list[T], str]:
+    """Returns the page that is asked for of a list that does not change, and the token of the next one, which is a number.
+
+    Raises `LlmError`.
+    """
+    start = _start(request.page_token)
+    end = start + size_of(request)
+    return items[start:end], str(end) if end < len(items) else ""
+
+
 def size_of(request: Any) -> int:
     """Returns how long a page may be; raises `LlmError`."""
     if not 0 <= request.page_size <= _MOST:
         raise LlmError(INVALID_REQUEST, f"page_size: must be from 0 to {_MOST}.", field="page_size")
     return request.page_size or _MOST
+
+
+def _start(token: str) -> int:
+    if token and not (token.isascii() and token.isdigit() and len(token) < 10):
+        raise LlmError(INVALID_REQUEST, "page_token: is not a next_page_token of this server.", field="page_token")
+    return int(token or 0)
 
 
 def token_of(request: Message, place: str) -> str:

@@ -10,13 +10,14 @@ from typing import Any, Final, NamedTuple
 import grpc
 from google.protobuf.message import Message
 
+from loom_grpc.app.page import numbered_page_of
 from loom_grpc.config import account_id
 from loom_grpc.core.errors import INVALID_REQUEST, LlmError
 from loom_grpc.core.ports import Admin, Gateway
 from loom_grpc.core.principal import Principal, who
 from loom_grpc.core.subject import subject
 from loom_grpc.server.office import CHANGES, REQUESTS
-from loom_grpc.server.rpc import Context, Entrance, Trailing, opening_of, page_of, request_id_of
+from loom_grpc.server.rpc import Context, Entrance, Trailing, opening_of, request_id_of
 from loom_grpc.telemetry import Act, Telemetry
 from loom_grpc.v1.admin_service_pb2 import (
     DESCRIPTOR,
@@ -46,7 +47,7 @@ NAME: Final[str] = DESCRIPTOR.services_by_name["AdminService"].full_name
 
 
 async def _list_accounts(admin: Admin, request: ListAccountsRequest) -> ListAccountsResponse:
-    accounts, more = page_of(request, await admin.list_accounts(request.provider))
+    accounts, more = numbered_page_of(request, await admin.list_accounts(request.provider))
     return ListAccountsResponse(accounts=accounts, next_page_token=more)
 
 

@@ -10,14 +10,14 @@ from typing import Any, Final
 
 import grpc
 
-from loom_grpc.core.cache import HEADER as CACHE_HEADER
+from loom_grpc.app.page import numbered_page_of
 from loom_grpc.core.call import Call
 from loom_grpc.core.errors import LlmError
 from loom_grpc.core.events import error_event
-from loom_grpc.core.notice import LIMITS, notices, notices_text
 from loom_grpc.core.ports import Gateway
 from loom_grpc.core.principal import Principal
-from loom_grpc.server.rpc import Context, Entrance, Trailing, opening_of, page_of, request_id_of
+from loom_grpc.core.trailing import limits_of, trailing_of
+from loom_grpc.server.rpc import Context, Entrance, Trailing, opening_of, request_id_of
 from loom_grpc.telemetry import Telemetry
 from loom_grpc.v1.audit_pb2 import (
     OPERATION_COMPLETE,
@@ -96,7 +96,7 @@ class LlmEdge:
         async def work() -> ListModelsResponse:
             request = self._entrance.parse(ListModelsRequest(), data)
             models = await self._gateway.list_models(rpc.call, request.provider)
-            page, more = page_of(request, models)
+            page, more = numbered_page_of(request, models)
             return ListModelsResponse(models=page, next_page_token=more)
 
         return await self._entrance.run(context, rpc, work)
@@ -160,25 +160,11 @@ class _LlmRpc:
         call, duration = self.call, perf_counter() - self._began
         self._gateway.conclude(call, error, cancelled=cancelled)
         self._telemetry.finished(call, error, duration, "grpc", cancelled=cancelled)
-        trailing: Trailing = (
-            ("loom-request-id", call.request_id),
-            ("loom-provider", call.provider),
-            ("loom-model", _ascii(call.model)),
-            ("loom-attempts", str(call.attempt)),
-            ("loom-overhead-ms", f"{(duration - call.upstream_s) * 1000:.3f}"),
-        )
-        if call.cache:
-            trailing = (*trailing, (CACHE_HEADER, call.cache))
-        return (*trailing, *self.limits(error))
+        return trailing_of(call, duration, error)
 
-    def limits(self, error: LlmError | None = None) -> Trailing:
+    def limits(self) -> Trailing:
         """Returns the metadata that tells how the caller's limits stand."""
-        call = self.call
-        refused = error.standing if error is not None else None
-        if not call.standings and refused is None:
-            return ()
-        told = notices(call.standings, refused, perf_counter() - self._began)
-        return ((LIMITS, notices_text(told)),) if told else ()
+        return limits_of(self.call, perf_counter() - self._began)
 
     def crashed(self, error: BaseException) -> None:
         """Writes down an exception that nobody expected."""
@@ -208,8 +194,3 @@ class _Opening:
         if limits := self._rpc.limits():
             await self._context.send_initial_metadata(limits)
         await self._context.write(event)
-
-
-def _ascii(text: str) -> str:
-    """Makes a name fit for metadata, which takes printable ASCII alone."""
-    return text if text.isascii() and text.isprintable() else text.encode("ascii", "backslashreplace").decode()

@@ -18,7 +18,7 @@ from loom_grpc.config import Config, CorsConfig
 from loom_grpc.core.kept import ResponseStore
 from loom_grpc.core.ports import Gateway
 from loom_grpc.frontends.loom_error import error_body
-from loom_grpc.shim import admin, frontends, models, office, raw, responses
+from loom_grpc.shim import admin, connect, frontends, models, office, raw, responses
 from loom_grpc.shim.edge import Site
 from loom_grpc.shim.health import Health
 from loom_grpc.shim.metrics import MetricsPage
@@ -28,14 +28,19 @@ _MESSAGES: Final = {
     404: "There is nothing at this address; calls go to /proxy/{provider}/complete or /proxy/{provider}/stream.",
     405: "This address takes another method; see the header Allow.",
 }
-_EXPOSED: Final = (
+_TRAILING: Final = (
     "loom-attempts",
     "loom-cache",
-    "loom-dropped",
     "loom-model",
     "loom-overhead-ms",
     "loom-provider",
+    "loom-ratelimit",
     "loom-request-id",
+)
+_EXPOSED: Final = (
+    *_TRAILING,
+    *(f"trailer-{name}" for name in _TRAILING),  # as Connect has them
+    "loom-dropped",
     "request-id",
     "retry-after",
     "x-request-id",
@@ -62,6 +67,7 @@ def make_app(
             *frontends.routes(site),  # the first are found first
             *models.routes(site),
             *responses.routes(site, kept),
+            *connect.routes(site),
             Route(raw.PATH, raw.RawEndpoint(site), methods=raw.METHODS),
             *admin.routes(site),
             *office.routes(site),

@@ -43,7 +43,7 @@ class Gone(Exception):  # noqa: N818 # nobody did anything wrong
 class Exchange:
     """Reads a request and answers it, in whole or in pieces."""
 
-    __slots__ = ("_headers", "_receive", "_scope", "_send", "request_id", "started")
+    __slots__ = ("_headers", "_overflows", "_receive", "_scope", "_send", "request_id", "started")
 
     def __init__(self, scope: Scope, receive: Receive, send: Send) -> None:
         self._scope = scope
@@ -52,6 +52,8 @@ class Exchange:
         self._send = send
         self.started = False
         """Whether the head of the answer has been sent."""
+        self._overflows = False
+        """Whether the body is too large, so that the connection ends with the answer."""
         given = self.header(b"x-request-id")
         self.request_id = given if _REQUEST_ID.fullmatch(given) else secrets.token_hex(16)
 
@@ -117,12 +119,12 @@ class Exchange:
             raise HttpError(415, "content-type: must be application/json.")
         return await self.body(max_bytes)
 
-    async def body(self, max_bytes: int) -> bytes:
-        """Reads a body whole; raises `HttpError` and `Gone`."""
-        if self.words(b"content-encoding") - {"identity"}:
+    async def body(self, max_bytes: int, *, is_decoded: bool = False) -> bytes:
+        """Reads a body whole; one that is compressed is refused unless it is decoded later. Raises `HttpError` and `Gone`."""
+        if not is_decoded and self.words(b"content-encoding") - {"identity"}:
             raise HttpError(415, "content-encoding: the body must not be compressed.")
         if int(self.header(b"content-length") or 0) > max_bytes:
-            raise _too_large(max_bytes)
+            raise self._too_large(max_bytes)
         chunks: list[bytes] = []
         size = 0
         more = True
@@ -130,7 +132,7 @@ class Exchange:
             chunk, more = await self._read()
             size += len(chunk)
             if size > max_bytes:
-                raise _too_large(max_bytes)
+                raise self._too_large(max_bytes)
             chunks.append(chunk)
         return b"".join(chunks)
 
@@ -139,11 +141,13 @@ class Exchange:
         while (await self._receive())["type"] != "http.disconnect":
             pass
 
-    async def reply(self, status: int, headers: Iterable[Header], body: bytes) -> None:
-        """Sends a whole answer, JSON."""
-        fixed = [(b"content-type", b"application/json"), (b"content-length", b"%d" % len(body))]
+    async def reply(
+        self, status: int, headers: Iterable[Header], body: bytes, media_type: bytes = b"application/json"
+    ) -> None:
+        """Sends a whole answer."""
+        fixed = [(b"content-type", media_type), (b"content-length", b"%d" % len(body))]
         await self.open(status, [*fixed, *headers])
-        if status == 413:
+        if self._overflows:
             await self.write(body)
             await self._swallow()
             body = b""
@@ -152,7 +156,7 @@ class Exchange:
     async def open(self, status: int, headers: list[Header]) -> None:
         """Sends the head of an answer."""
         self.started = True
-        if status == 413:
+        if self._overflows:
             headers.append((b"connection", b"close"))
         await self._send({"type": "http.response.start", "status": status, "headers": headers})
 
@@ -163,6 +167,12 @@ class Exchange:
     async def close(self) -> None:
         """Ends an answer that was sent in pieces."""
         await self._send(_piece(b"", more=False))
+
+    def _too_large(self, max_bytes: int) -> HttpError:
+        self._overflows = True
+        return HttpError(
+            413, f"The body is larger than the {max_bytes} bytes that this server takes (http.max_body_bytes)."
+        )
 
     async def _read(self) -> tuple[bytes, bool]:
         message = await self._receive()
@@ -215,9 +225,3 @@ def words_of(text: str) -> set[str]:
 
 def _piece(body: bytes, *, more: bool) -> Message:
     return {"type": "http.response.body", "body": body, "more_body": more}
-
-
-def _too_large(max_bytes: int) -> HttpError:
-    return HttpError(
-        413, f"The body is larger than the {max_bytes} bytes that this server takes (http.max_body_bytes)."
-    )

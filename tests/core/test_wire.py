@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from loom_grpc.server.wire import misfit
+from loom_grpc.core.wire import misfit
 from loom_grpc.v1.llm_service_pb2 import LlmRequest
 from loom_grpc.v1.message_pb2 import Message, Part, ToolCall
 

@@ -1,11 +1,16 @@
-"""Finds out why bytes are no protobuf message, which the protobuf runtime does not tell."""
+"""Reads requests, and finds out why bytes are no protobuf message, which the protobuf runtime does not tell."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any, Final, NamedTuple
+from typing import Any, Final, NamedTuple, TypeVar
 
 from google.protobuf.descriptor import FieldDescriptor
+from google.protobuf.message import DecodeError, Message
+
+from loom_grpc.core.errors import INVALID_REQUEST, LlmError
+
+M = TypeVar("M", bound=Message)
 
 _VARINT: Final = 0
 _FIXED: Final = {1: 8, 5: 4}
@@ -16,6 +21,15 @@ class _Field(NamedTuple):
     number: int
     value: bytes | None
     """The bytes of a length-delimited field; None for numbers."""
+
+
+def read_message(message: M, data: bytes) -> M:
+    """Reads a request into `message`, and returns it; raises `LlmError`."""
+    try:
+        message.ParseFromString(data)
+    except DecodeError:
+        raise LlmError(INVALID_REQUEST, misfit(message.DESCRIPTOR, data)) from None
+    return message
 
 
 def misfit(descriptor: Any, data: bytes) -> str:
