@@ -43,6 +43,16 @@ class Accounts:
         for provider in self.providers.values():
             yield from provider.pool.accounts
 
+    async def wait(self, changed: asyncio.Event) -> None:
+        """Waits until `changed` is set or a pause is over, which by itself nobody notices before the account is to be asked."""
+        pauses = [account.health.remaining_s() for account in self if account.health.condition is Condition.COOLING]
+        try:
+            async with asyncio.timeout(min(pauses, default=None)):
+                await changed.wait()
+        except TimeoutError:
+            for account in self:
+                account.health.usable()
+
     def find(self, ref: AccountRef) -> Account | None:
         """Returns an account by its name."""
         provider = self.providers.get(ref.provider)

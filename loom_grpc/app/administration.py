@@ -183,7 +183,7 @@ class Administration:
         while True:
             changed = self._accounts.changed
             yield WatchHealthResponse(pools=[self.pool_health(chosen) for chosen in self._chosen(provider)])
-            await changed.wait()
+            await self._accounts.wait(changed)
 
     def pool_health(self, provider: Provider) -> PoolHealth:
         """Returns how the accounts of a provider fare."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Mapping
+from collections.abc import AsyncGenerator, Mapping
 from contextlib import AsyncExitStack
 from functools import partial
 from pathlib import Path
@@ -175,6 +175,14 @@ class App:
         """Returns the providers that callers may know of."""
         names = [*_LISTED, *(name for name in self.parts.shelves if name not in _LISTED)]
         return [self._state(name) for name in names]
+
+    async def watch_providers(self) -> AsyncGenerator[Mapping[str, bool], None]:
+        """Yields of each configured provider whether it has an account that may be asked, at once and after every change."""
+        while True:
+            changed = self._accounts.changed
+            pools = {name: provider.pool.accounts for name, provider in self._accounts.providers.items()}
+            yield {name: any(account.health.usable() for account in pool) for name, pool in pools.items()}
+            await self._accounts.wait(changed)
 
     @property
     def gatekeeper(self) -> Gatekeeper:

@@ -169,7 +169,7 @@ lists and single values as a whole. `loom-grpc check-config` prints what comes o
 - The accounts of a provider are a list of items with an `id`, or a mapping by id; as with any mapping, what a later
   source says of one account overrides only that. A provider has either accounts or a key of its own.
 - Times are in seconds and sizes in bytes.
-- On an address that other machines reach, the server starts only with mutual TLS (`tls.client_ca_file`).
+- On an address that other machines reach, the server starts only with `access.enabled` or mutual TLS (`tls.client_ca_file`).
 """
 
 _VARIABLES_INTRODUCTION: Final = """\

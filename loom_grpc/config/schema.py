@@ -69,6 +69,14 @@ class GrpcConfig(Section):
     drain_grace_s: Pause = Field(
         default=30.0, description="Time that calls in flight get to finish when the server is told to stop."
     )
+    max_connection_age_s: Seconds | None = Field(
+        default=None,
+        description="Age at which a connection takes no new calls, give or take a tenth, so that its caller connects again; none: any.",
+    )
+    max_connection_age_grace_s: Seconds | None = Field(
+        default=None,
+        description="Time that calls in flight on such a connection get until they are cut; none: as long as they take.",
+    )
 
 
 class CorsConfig(Section):

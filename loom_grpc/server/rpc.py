@@ -12,15 +12,15 @@ from typing import Any, Final, Protocol, TypeVar
 from urllib.parse import unquote
 
 import grpc
-from google.protobuf.message import DecodeError, Message
+from google.protobuf.message import Message
 
-from loom_grpc.app.page import size_of
 from loom_grpc.core.errors import INVALID_REQUEST, LlmError, server_draining, server_failed
 from loom_grpc.core.fingerprint import CREDENTIALS
 from loom_grpc.core.ports import Gatekeeper
 from loom_grpc.core.principal import Principal, Shown
-from loom_grpc.server.status import code_of, details_of, message_of
-from loom_grpc.server.wire import misfit
+from loom_grpc.core.status import message_of
+from loom_grpc.core.wire import read_message
+from loom_grpc.server.status import code_of, details_of
 
 _FORWARDED: Final = "x-forwarded-for"
 _REQUEST_ID: Final = re.compile(r"[!-~]{1,128}")
@@ -52,50 +52,53 @@ class Rpc(Protocol):
         """Returns what a stream sends before the status of its failure."""
 
 
-class Paged(Protocol):
-    """A request for a page of a list (AIP-158)."""
-
-    page_size: int
-    page_token: str
-
-
 class Entrance:
-    """Where the calls of all services come in; nobody gets in whom the gatekeeper does not admit, nor once the server drains."""
+    """Where the calls of all services come in; nobody gets in whom the gatekeeper does not admit, and nobody at all where it is closed."""
 
-    def __init__(self, max_message_bytes: int, gatekeeper: Gatekeeper) -> None:
+    def __init__(self, max_message_bytes: int, gatekeeper: Gatekeeper, *, closed: bool = False) -> None:
         self._max_message_bytes = max_message_bytes
         self._gatekeeper = gatekeeper
-        self._draining = False
+        self._closed = closed
+        self._draining = self._over = False
         self._watches: set[asyncio.Timeout] = set()
+        self._running: set[asyncio.Task[Any]] = set()
 
     def drain(self) -> None:
-        """Refuses new calls and ends watches from now on; other calls that are in flight go on."""
+        """Ends watches from now on. Other calls go on, also those that were on their way when their connection was asked to go."""
         self._draining = True
         for watch in self._watches:
             watch.reschedule(asyncio.get_running_loop().time())
+
+    def end(self) -> None:
+        """Ends all calls with DRAINING, because the time to drain is over; gRPC itself would tell their callers no reason."""
+        self._over = True
+        for task in self._running:
+            task.cancel()
 
     def parse(self, message: M, data: bytes) -> M:
         """Reads a request; gRPC itself would answer what cannot be parsed with nothing but INTERNAL. Raises `LlmError`."""
         if len(data) > self._max_message_bytes:
             text = f"The request has {len(data)} bytes; this server takes {self._max_message_bytes} (grpc.max_message_bytes)."
             raise LlmError(INVALID_REQUEST, text)
-        try:
-            message.ParseFromString(data)
-        except DecodeError:
-            raise LlmError(INVALID_REQUEST, misfit(message.DESCRIPTOR, data)) from None
-        return message
+        return read_message(message, data)
 
     async def run(self, context: Context, rpc: Rpc, work: Callable[[], Awaitable[R]]) -> R:
         """Runs one call to its trailing metadata; a failure becomes a status."""
+        task = asyncio.current_task()
+        assert task is not None  # noqa: S101 # gRPC runs each call in one
+        self._running.add(task)
         try:
-            if self._draining:
+            if self._closed:
                 raise server_draining()
             principal = await self._gatekeeper.admit(rpc.method, rpc.shown)
             rpc.admitted(principal, self._gatekeeper.address_of(rpc.shown))
             answer = await work()
         except asyncio.CancelledError:
-            rpc.finished(cancelled=True)
-            raise
+            if not self._over or context.cancelled():
+                rpc.finished(cancelled=True)
+                raise
+            task.uncancel()
+            await _fail(context, rpc, server_draining())
         except grpc.aio.InternalError:
             # An event waited for room, and the caller is gone: cancelling would have followed in a moment.
             rpc.finished(cancelled=True)
@@ -108,12 +111,14 @@ class Entrance:
         else:
             context.set_trailing_metadata(rpc.finished())
             return answer
+        finally:
+            self._running.discard(task)
         raise AssertionError("aborting a call does not return")
 
     @asynccontextmanager
     async def until_drained(self) -> AsyncIterator[None]:
         """Ends what runs in it when the server drains, with DRAINING; it would hold the server up for the whole grace time."""
-        watch = asyncio.timeout(None)
+        watch = asyncio.timeout(0 if self._draining else None)
         try:
             async with watch:
                 self._watches.add(watch)
@@ -150,20 +155,6 @@ def request_id_of(metadata: Mapping[str, str]) -> str:
     """Returns the caller's own request id if it is a decent one, or else a new one."""
     given = metadata.get("x-request-id", "")
     return given if _REQUEST_ID.fullmatch(given) else secrets.token_hex(16)
-
-
-def page_of(request: Paged, items: list[R]) -> tuple[list[R], str]:
-    """Returns the page that is asked for, and the token of the next one; raises `LlmError`."""
-    start = _start(request)
-    end = start + size_of(request)
-    return items[start:end], str(end) if end < len(items) else ""
-
-
-def _start(request: Paged) -> int:
-    token = request.page_token
-    if token and not (token.isascii() and token.isdigit() and len(token) < 10):
-        raise LlmError(INVALID_REQUEST, "page_token: is not a next_page_token of this server.", field="page_token")
-    return int(token or 0)
 
 
 async def _fail(context: Context, rpc: Rpc, error: LlmError) -> None:

@@ -13,7 +13,7 @@ from pathlib import Path
 import uvloop
 
 from loom_grpc.app import App
-from loom_grpc.config import Config, Loaded
+from loom_grpc.config import Config, ConfigError, Loaded
 from loom_grpc.server.edge import GrpcEdge
 from loom_grpc.server.line import Line
 from loom_grpc.server.process import Worker, make_telemetry, stop_signal, with_port
@@ -82,12 +82,16 @@ async def _serve_edges(
 ) -> None:
     shared_port = isinstance(reloading, Line)
     app.reload = reloading.reload
-    grpc_edge = GrpcEdge(config.grpc, app, telemetry, shared_port=shared_port)
+    grpc_edge = GrpcEdge(config.grpc, app, telemetry, shared_port=shared_port, providers=app.watch_providers)
     http_edge = None
     if config.http.enabled:
         http_edge = HttpEdge(config, app, telemetry, shared_port=shared_port, kept=app.kept)
     grpc_address = with_port(config.grpc.address, await grpc_edge.start())
-    http_address = with_port(config.http.address, await http_edge.start()) if http_edge else ""
+    try:
+        http_address = with_port(config.http.address, await http_edge.start()) if http_edge else ""
+    except ConfigError:
+        await grpc_edge.drain(0)  # or else grpcio complains at the end that it could not do so
+        raise
     telemetry.log.info("serving", grpc=grpc_address, http=http_address, providers=list(config.providers))
     # What start-up made stays for good: the garbage collector need not look at it again and again.
     gc.collect()

@@ -60,7 +60,11 @@ def configuration(tmp_path: Path, private_key: str, token_url: str, vertex_url: 
     accounts = {id: {"credentials_file": key_file(tmp_path, id, private_key, token_url)} for id in ("a", "b")}
     vertex: dict[str, Any] = {"project": "p", "location": "europe-west1", "base_url": vertex_url, "accounts": accounts}
     return Config.model_validate(
-        {"providers": {"vertex": vertex}, "credentials": {"file": tmp_path / "credentials.json"}}
+        {
+            "grpc": {"address": "127.0.0.1:0"},
+            "providers": {"vertex": vertex},
+            "credentials": {"file": tmp_path / "credentials.json"},
+        }
     )
 
 

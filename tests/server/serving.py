@@ -82,7 +82,7 @@ async def serving(
     telemetry = Telemetry(config)
     with state_of_its_own(environ) as own:
         async with App(config, own, telemetry) as app:
-            edge = GrpcEdge(config.grpc, app, telemetry, shared_port=False)
+            edge = GrpcEdge(config.grpc, app, telemetry, shared_port=False, providers=app.watch_providers)
             port = await edge.start()
             target, options = f"localhost:{port}", [("grpc.max_send_message_length", -1)]
             if credentials is None:

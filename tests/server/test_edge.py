@@ -14,7 +14,9 @@ from grpc_channelz.v1 import channelz_pb2, channelz_pb2_grpc
 from grpc_health.v1 import health_pb2
 from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 
+from loom_grpc.client import llm_error
 from loom_grpc.config import ConfigError
+from loom_grpc.v1.error_pb2 import ERROR_REASON_DRAINING
 from loom_grpc.v1.llm_service_pb2 import LlmRequest
 from loom_grpc.v1.message_pb2 import ROLE_USER, Message
 from tests.server.serving import HI, LAST, chunk, configuration, health_of, serving
@@ -55,13 +57,30 @@ async def test_reflection_shows_the_contract() -> None:
     }
 
 
+async def test_a_tool_that_keeps_reflection_open_does_not_hold_a_server_up_that_drains() -> None:
+    async with serving(configuration()) as server:
+        stub: Any = reflection_pb2_grpc.ServerReflectionStub(server.channel)  # type: ignore[arg-type] # takes both kinds
+        call = stub.ServerReflectionInfo()
+        await call.write(reflection_pb2.ServerReflectionRequest(list_services=""))
+        await call.read()
+        async with asyncio.timeout(5):
+            await server.edge.drain(60)
+        code, message = await call.code(), await call.details()
+
+    assert (code, message) == (
+        grpc.StatusCode.UNAVAILABLE,
+        "The server is shutting down; call again, another one will answer.",
+    )
+
+
 async def test_channelz_is_served_when_it_is_switched_on() -> None:
     async with serving(configuration(grpc={"channelz": True})) as server:
         stub: Any = channelz_pb2_grpc.ChannelzStub(server.channel)  # type: ignore[arg-type] # takes both kinds
         await server.stub.Complete(ECHO)
         found = await stub.GetServers(channelz_pb2.GetServersRequest())
 
-    assert [int(row.data.calls_started) for row in found.server] == [2]
+    # Servers of other tests are told of until they are collected.
+    assert [calls for row in found.server if (calls := int(row.data.calls_started))] == [2]
 
 
 async def test_draining_lets_a_stream_finish_and_refuses_new_calls() -> None:
@@ -82,6 +101,7 @@ async def test_draining_lets_a_stream_finish_and_refuses_new_calls() -> None:
 
         draining = asyncio.create_task(server.edge.drain(10))
         assert (await health.read()).status == health_pb2.HealthCheckResponse.NOT_SERVING
+        await server.channel.wait_for_state_change(grpc.ChannelConnectivity.READY)  # until it is asked to go
         with pytest.raises(grpc.aio.AioRpcError) as failure:
             await server.stub.Complete(ECHO)
         go_on.set()
@@ -94,17 +114,33 @@ async def test_draining_lets_a_stream_finish_and_refuses_new_calls() -> None:
     assert time.perf_counter() - began < 2, "watchers of health do not hold the server up"
 
 
-async def test_what_is_not_done_within_the_grace_time_is_cancelled() -> None:
+async def test_what_is_not_done_within_the_grace_time_ends_and_says_why() -> None:
+    whole_is_asked = asyncio.Event()
+
     async def silent(connection: Connection) -> None:
+        if connection.asked.json.get("stream"):
+            await connection.head()
+            await connection.send(chunk("Hel"))
+        else:
+            whole_is_asked.set()
         await connection.closed.wait()
 
     async with stand_in(silent) as upstream, serving(configuration(upstream.url)) as server:
-        call = server.stub.Complete(HI)
-        await asyncio.gather(upstream.arrived.wait())
-        await server.edge.drain(0.1)
-        with pytest.raises((grpc.aio.AioRpcError, asyncio.CancelledError)):
-            await call
-        await upstream.connections[0].closed.wait()
+        call, stream = server.stub.Complete(HI), aiter(server.stub.Stream(HI))
+        begun = [await anext(stream), await anext(stream)]
+        await whole_is_asked.wait()
+        await server.edge.drain(0.2)
+        last = await anext(stream)
+        failures = []
+        for ended in (call, anext(stream)):
+            with pytest.raises(grpc.aio.AioRpcError) as failure:
+                await ended
+            failures.append(llm_error(failure.value, "").name)
+        await asyncio.gather(*(connection.closed.wait() for connection in upstream.connections))
+
+    assert [event.WhichOneof("event") for event in begun] == ["started", "text_delta"]
+    assert last.error.reason == ERROR_REASON_DRAINING
+    assert failures == ["DRAINING", "DRAINING"]
 
 
 class Certificates:
