@@ -6,9 +6,7 @@ import asyncio
 import contextlib
 import subprocess
 import sys
-import tomllib
 from collections.abc import AsyncIterator
-from pathlib import Path
 from typing import Any
 
 import grpc
@@ -548,9 +546,3 @@ def test_everything_public_is_there() -> None:
 def _isort_key(name: str) -> tuple[int, str]:
     """Orders constants before classes before functions."""
     return (0 if name.isupper() else 1 if name[0].isupper() else 2, name)
-
-
-def test_the_version_is_the_packages() -> None:
-    project = tomllib.loads((Path(__file__).parents[1] / "pyproject.toml").read_text())["project"]
-
-    assert loom_grpc.__version__ == project["version"]

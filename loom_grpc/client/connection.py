@@ -13,7 +13,7 @@ import grpc.aio
 
 from loom_grpc import __version__
 from loom_grpc.client.admin import AdminClient
-from loom_grpc.client.failure import llm_error
+from loom_grpc.client.failure import llm_error, unreadable
 from loom_grpc.client.message import Fields, make_request
 from loom_grpc.core import errors
 from loom_grpc.core.errors import LlmError
@@ -39,6 +39,8 @@ DEFAULT_TARGET: Final = "127.0.0.1:50051"
 _R = TypeVar("_R")
 _MAX_MESSAGE_BYTES: Final = 64 * 2**20
 _PAGE: Final = 1000
+_END_S: Final = 2.0
+"""How long a server may take to end a call after its last event; ours takes no time."""
 
 
 class LoomClient:
@@ -184,9 +186,12 @@ class LoomClient:
 
     async def _answer(self, rpc: grpc.aio.UnaryUnaryCall[Any, _R]) -> _R:
         try:
-            return await rpc
+            answer: _R | None = await rpc
         except grpc.aio.AioRpcError as failure:
             raise llm_error(failure, self.target) from failure
+        if answer is None:
+            raise unreadable(self.target)
+        return answer
 
     def _timeout(self, timeout_s: float | None) -> float | None:
         return self._timeout_s if timeout_s is None else timeout_s
@@ -262,13 +267,15 @@ class Stream:
     async def _read(self) -> LlmEvent | None:
         """Returns the next event, or None at an end without an error status."""
         try:
-            event = await self._rpc.read()
+            event: Any = await self._rpc.read()
         except grpc.aio.AioRpcError as failure:
             raise self._failed(llm_error(failure, self._target)) from failure
         except asyncio.CancelledError:
             if not self._over or _is_being_cancelled():
                 raise
             return None
+        if event is None:
+            raise self._failed(unreadable(self._target))
         return event if isinstance(event, LlmEvent) else None
 
     async def _reported(self, event: Error) -> LlmError:
@@ -277,7 +284,10 @@ class Stream:
         if event.HasField("retry_after"):
             error.retry_after = event.retry_after.ToMilliseconds() / 1000
         try:
-            await self._read()
+            async with asyncio.timeout(_END_S):
+                await self._read()
+        except TimeoutError:
+            self.cancel()
         except LlmError as status:
             if status.reason == error.reason:
                 error.metadata = status.metadata
@@ -285,9 +295,16 @@ class Stream:
         return error
 
     async def _finish(self) -> None:
-        """Lets the call end by itself, so that the server does not take it for cancelled."""
+        """Lets the call end by itself, so that the server does not take it for cancelled; one that goes on is cancelled."""
         try:
-            await self._rpc.code()
+            async with asyncio.timeout(_END_S):
+                while await self._rpc.read() is not grpc.aio.EOF:
+                    pass  # the status only comes when everything before it has been read
+        except (TimeoutError, grpc.aio.AioRpcError):
+            pass  # the answer is whole, whatever comes after it
+        except asyncio.CancelledError:
+            if _is_being_cancelled():
+                raise
         finally:
             self.cancel()
 

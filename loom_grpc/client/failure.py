@@ -30,6 +30,13 @@ def llm_error(failure: grpc.aio.AioRpcError, target: str) -> LlmError:
     return error
 
 
+def unreadable(target: str) -> LlmError:
+    """Returns the error of an answer whose bytes are none of the contract's messages, which grpc.aio hands out as None."""
+    error = LlmError(errors.INTERNAL, _OTHER[1].format(target=target, details="its answer cannot be read"))
+    error.metadata = {"target": target, "grpc_code": grpc.StatusCode.INTERNAL.name}
+    return error
+
+
 _REASONS: Final = {errors.reason_name(reason): reason for reason in errors.TABLE}
 
 _MEANINGS: Final[dict[grpc.StatusCode, tuple[ErrorReason.ValueType, str]]] = {
