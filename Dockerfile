@@ -1,22 +1,31 @@
 FROM python:3.12-slim AS build
 WORKDIR /src
+# An environment without pip in it: what goes in comes from the pip out here.
 RUN python -m venv --without-pip /opt/loom
 COPY requirements/server.lock requirements/
 RUN pip --python /opt/loom/bin/python install --no-cache-dir --require-hashes -r requirements/server.lock
 COPY pyproject.toml README.md LICENSE ./
 COPY loom_grpc loom_grpc
-RUN pip --python /opt/loom/bin/python install --no-cache-dir --no-deps --no-build-isolation .
+# What builds the package is locked with the rest, and has no place in what runs.
+RUN pip --python /opt/loom/bin/python install --no-cache-dir --no-deps --no-build-isolation . \
+ && pip --python /opt/loom/bin/python uninstall --yes hatchling packaging pathspec pluggy tomlkit trove-classifiers
 
 FROM python:3.12-slim
-RUN useradd --system --uid 10001 loom && install --directory --owner loom --mode 700 /var/lib/loom-grpc
+# The standard library comes without its compiled files, and on a read-only root file system nobody can write them later.
+RUN useradd --system --uid 10001 --no-create-home --home-dir /nonexistent loom \
+ && install --directory --owner loom --mode 700 /var/lib/loom-grpc \
+ && install --directory /etc/loom-grpc \
+ && rm -rf /usr/local/bin/pip* /usr/local/lib/python3.12/ensurepip /usr/local/lib/python3.12/site-packages/* \
+ && python -m compileall -q /usr/local/lib/python3.12
 COPY --from=build /opt/loom /opt/loom
-ENV PATH=/opt/loom/bin:$PATH PYTHONUNBUFFERED=1 LOOM_CREDENTIALS__FILE=/var/lib/loom-grpc/credentials.json
-# Accounts that are added or logged in while the server runs, and how all accounts fare.
+ENV PATH=/opt/loom/bin:$PATH PYTHONUNBUFFERED=1 PYTHONDONTWRITEBYTECODE=1 XDG_STATE_HOME=/var/lib
+# Accounts that are added while the server runs, keys, records, and records on their way: all that is ever written.
 VOLUME /var/lib/loom-grpc
 USER 10001
-WORKDIR /tmp
+# Where loom.yaml is looked for.
+WORKDIR /etc/loom-grpc
 EXPOSE 50051 8080
-HEALTHCHECK --interval=30s --timeout=3s --start-period=5s CMD ["loom-grpc", "health"]
+HEALTHCHECK --interval=30s --timeout=3s --start-period=10s CMD ["loom-grpc", "health"]
 ENTRYPOINT ["loom-grpc"]
-# Reachable from outside the container, so it starts only with access control configured: mount a file and add --config.
+# Reachable from outside the container, so it starts only with access control configured: mount a file at /etc/loom-grpc/loom.yaml.
 CMD ["serve", "--grpc-address", "0.0.0.0:50051", "--http-address", "0.0.0.0:8080"]
