@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Fails when the proto files break callers of the last commit on main that had other proto files.
+# Fails when the proto files break callers of the last release, or before the first one of the last commit on main that had other proto files.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -20,7 +20,7 @@ find_before() {
   done
 }
 
-before="$(find_before)"
+before="$(git describe --tags --abbrev=0 --match 'v[0-9]*' 2>/dev/null || find_before)"
 if [ -z "$before" ]; then
   echo "No earlier protos on $main: nothing to break."
   exit
