@@ -55,12 +55,18 @@ has_rabbitmq() {
   command -v rabbitmq-server >/dev/null || [ -x /usr/sbin/rabbitmq-server ]
 }
 
-# Installs a server that only tests need. Where that cannot be done they are skipped, but in CI: install_server PACKAGE NAME VARIABLE
+# The tests of browsers run one without a window.
+has_chromium() {
+  command -v chromium-headless-shell >/dev/null || command -v chromium >/dev/null
+}
+
+# Installs a server, or the browser, that only tests need. Where that cannot be done they are skipped, but in CI:
+# install_server PACKAGE NAME VARIABLE
 install_server() {
   if [ -n "${CI:-}" ]; then
-    install_package "$1" "the tests need $2: install it, or name a server in $3."
+    install_package "$1" "the tests need $2: install it, or name it in $3."
   elif [ -z "${!3:-}" ] && ! (install_package "$1" "") 2>/dev/null; then
-    echo "loom-grpc: $2 is missing, and the tests that need it are skipped. As root: apt-get install $1; or name a server in $3" >&2
+    echo "loom-grpc: $2 is missing, and the tests that need it are skipped. As root: apt-get install $1; or name it in $3" >&2
   fi
 }
 
@@ -81,6 +87,9 @@ fi
 if [ "$1" = dev ] && ! has_rabbitmq; then
   install_server rabbitmq-server RabbitMQ LOOM_TEST_RABBITMQ_URL
 fi
+if [ "$1" = dev ] && ! has_chromium; then
+  install_server chromium-headless-shell Chromium LOOM_TEST_CHROMIUM
+fi
 # After an upgrade of the system the Python that a virtual environment points to may be gone.
 .venv/bin/python -m pip --version >/dev/null 2>&1 || make_venv
 pip=(.venv/bin/python -m pip install --quiet --disable-pip-version-check --no-input)
@@ -89,5 +98,9 @@ pip=(.venv/bin/python -m pip install --quiet --disable-pip-version-check --no-in
 # The clients in JavaScript that the tests run; Node.js itself came with the Python packages.
 if [ "$1" = dev ]; then
   .venv/bin/npm ci --prefix tests/node --loglevel error || fail "could not install the npm packages of tests/node."
+fi
+# The clients in Go that the tests run.
+if [ "$1" = dev ]; then
+  scripts/go_tools.sh
 fi
 touch ".venv/.$1"

@@ -146,6 +146,18 @@ async def test_a_port_that_is_taken_is_named(tmp_path: Path) -> None:
     assert (result.code, result.out, result.err) == (1, "", message)
 
 
+async def test_a_port_that_is_taken_for_http_is_named_too(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        address = f"127.0.0.1:{taken.getsockname()[1]}"
+
+        result = await run(
+            *("serve", "--grpc-address", "127.0.0.1:0", "--http-address", address, "--log-level", "error"), cwd=tmp_path
+        )
+
+    message = f"error: http.address: cannot listen on {address}: Address already in use\n"
+    assert (result.code, result.out, result.err) == (1, "", message)
+
+
 async def test_an_open_address_without_access_control_is_refused(tmp_path: Path) -> None:
     result = await run("serve", "--grpc-address", "0.0.0.0:0", "--http-address", "0.0.0.0:0", cwd=tmp_path)
 

@@ -9,6 +9,7 @@ import sys
 from collections import Counter
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
+from operator import itemgetter
 from threading import Thread
 from typing import IO, Any, Final
 
@@ -38,16 +39,20 @@ class LlmockServer:
     async def findings(self) -> list[dict[str, Any]]:
         """Returns what LLMock blames its client for, errors and warnings; a strict verdict is that there is nothing.
 
-        LLMock takes for the same call only what comes after it has noticed that the stream before was left, and callers are faster than
-        that now and then. What it then says of a malformed stream, that it was read on, counts only where its own notes say so too.
+        A malformed stream that LLMock had sent to its end before it could notice that its client was gone counts as one that the client was
+        content with, and what comes after it as another call. That it was read on counts only where LLMock's own notes say nothing else:
+        that the stream was left, or that the client asked again.
         """
         async with self._admin.get("/_llmock/verdict") as response:
             findings: list[dict[str, Any]] = (await response.json())["findings"]
-        left = {record["seq"] for record in await self.records() if not record["completed"]}
+        records = sorted(await self.records(), key=itemgetter("seq"))
+        left = {record["seq"] for record in records if not record["completed"]}
+        latest = {(record["provider"], record["model"]): record["seq"] for record in records}
+        answered = {record["seq"] for record in records if record["seq"] < latest[record["provider"], record["model"]]}
         return [
             finding
             for finding in findings
-            if finding["code"] != "malformed_chunk_ignored" or not left.issuperset(finding["requests"])
+            if finding["code"] != "malformed_chunk_ignored" or not (left | answered).issuperset(finding["requests"])
         ]
 
     async def records(self) -> list[dict[str, Any]]:
