@@ -19,7 +19,7 @@ from loom_grpc.v1.admin_service_pb2 import (
     StartLoginResponse,
     WatchHealthResponse,
 )
-from loom_grpc.v1.llm_service_pb2 import CountTokensResponse, EmbedResponse, Model
+from loom_grpc.v1.llm_service_pb2 import CountTokensResponse, EmbedResponse, LlmEvent, LlmResponse, Model
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,3 +141,15 @@ class Gateway(Protocol):
 
     def office(self, shown: Shown) -> Office:
         """Returns what the same operator may do with keys, budgets and records."""
+
+
+async def whole_answer(gateway: Gateway, call: Call) -> LlmResponse:
+    """Returns what the gateway answers, collected; raises as `Gateway.answer` does."""
+    answer: list[LlmResponse] = []
+
+    async def keep(event: LlmEvent) -> None:
+        if event.HasField("completed"):
+            answer.append(event.completed.response)
+
+    await gateway.answer(call, keep)
+    return answer[0]

@@ -14,7 +14,7 @@ from loom_grpc.app.page import numbered_page_of
 from loom_grpc.core.call import Call
 from loom_grpc.core.errors import LlmError
 from loom_grpc.core.events import error_event
-from loom_grpc.core.ports import Gateway
+from loom_grpc.core.ports import Gateway, whole_answer
 from loom_grpc.core.principal import Principal
 from loom_grpc.core.trailing import limits_of, trailing_of
 from loom_grpc.server.rpc import Context, Entrance, Trailing, opening_of, request_id_of
@@ -68,14 +68,7 @@ class LlmEdge:
 
         async def work() -> LlmResponse:
             rpc.call.request = self._entrance.parse(LlmRequest(), data)
-            answer: list[LlmResponse] = []
-
-            async def keep(event: LlmEvent) -> None:
-                if event.HasField("completed"):
-                    answer.append(event.completed.response)
-
-            await self._gateway.answer(rpc.call, keep)
-            return answer[0]
+            return await whole_answer(self._gateway, rpc.call)
 
         return await self._entrance.run(context, rpc, work)
 

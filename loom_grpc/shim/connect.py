@@ -18,7 +18,7 @@ from loom_grpc.app.page import numbered_page_of
 from loom_grpc.core.call import Call
 from loom_grpc.core.errors import INVALID_REQUEST, PROVIDER_TIMEOUT, LlmError
 from loom_grpc.core.events import error_event
-from loom_grpc.core.ports import Gateway
+from loom_grpc.core.ports import Gateway, whole_answer
 from loom_grpc.core.status import status_of
 from loom_grpc.core.trailing import limits_of, trailing_of
 from loom_grpc.frontends.body import HttpError
@@ -43,7 +43,6 @@ from loom_grpc.v1.llm_service_pb2 import (
     ListModelsResponse,
     LlmEvent,
     LlmRequest,
-    LlmResponse,
 )
 
 _SERVICE: Final[str] = DESCRIPTOR.services_by_name["LlmService"].full_name
@@ -144,14 +143,7 @@ class _Method(NamedTuple):
 
 async def _complete(gateway: Gateway, answer: Answer, request: LlmRequest) -> None:
     answer.call.request = request
-    response: list[LlmResponse] = []
-
-    async def keep(event: LlmEvent) -> None:
-        if event.HasField("completed"):
-            response.append(event.completed.response)
-
-    await gateway.answer(answer.call, keep)
-    await answer.reply(response[0])
+    await answer.reply(await whole_answer(gateway, answer.call))
 
 
 async def _stream(gateway: Gateway, answer: Answer, request: LlmRequest) -> None:
