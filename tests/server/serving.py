@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -17,6 +18,7 @@ from loom_grpc.telemetry import Telemetry
 from loom_grpc.v1.llm_service_pb2 import LlmRequest
 from loom_grpc.v1.llm_service_pb2_grpc import LlmServiceStub
 from loom_grpc.v1.message_pb2 import ROLE_USER, Message
+from tests.stand_in import Connection, Script
 from tests.state import state_of_its_own
 
 if TYPE_CHECKING:
@@ -40,6 +42,19 @@ def chunk(content: str) -> str:
 
 
 LAST = 'data: {"id":"chatcmpl-1","choices":[{"index":0,"delta":{},"finish_reason":"stop"}]}\n\ndata: [DONE]\n\n'
+
+
+def hello(go_on: asyncio.Event) -> Script:
+    """Scripts a stream of "Hello." that pauses in the middle."""
+
+    async def script(connection: Connection) -> None:
+        await connection.head()
+        await connection.send(chunk("Hel"))
+        await go_on.wait()
+        await connection.send(chunk("lo.") + LAST)
+        await connection.end()
+
+    return script
 
 
 @dataclass

@@ -9,7 +9,7 @@ import pytest
 
 from loom_grpc.v1.llm_service_pb2 import LlmRequest
 from loom_grpc.v1.message_pb2 import ROLE_USER, Message
-from tests.server.serving import HI, LAST, Serving, chunk, configuration, serving
+from tests.server.serving import HI, Serving, configuration, hello, serving
 from tests.stand_in import Connection, stand_in
 
 ECHO = LlmRequest(provider="mock", model="mock-echo", messages=[Message(role=ROLE_USER, content="hi")])
@@ -23,16 +23,8 @@ async def grown_old(server: Serving) -> None:
 
 async def test_a_long_stream_outlives_the_age_of_its_connection_and_new_calls_take_another() -> None:
     go_on = asyncio.Event()
-
-    async def slow(connection: Connection) -> None:
-        await connection.head()
-        await connection.send(chunk("Hel"))
-        await go_on.wait()
-        await connection.send(chunk("lo.") + LAST)
-        await connection.end()
-
     age = {"max_connection_age_s": 0.3}
-    async with stand_in(slow) as upstream, serving(configuration(upstream.url, grpc=age)) as server:
+    async with stand_in(hello(go_on)) as upstream, serving(configuration(upstream.url, grpc=age)) as server:
         stream = aiter(call := server.stub.Stream(HI))
         events = [await anext(stream)]
         await grown_old(server)

@@ -19,7 +19,7 @@ from loom_grpc.config import ConfigError
 from loom_grpc.v1.error_pb2 import ERROR_REASON_DRAINING
 from loom_grpc.v1.llm_service_pb2 import LlmRequest
 from loom_grpc.v1.message_pb2 import ROLE_USER, Message
-from tests.server.serving import HI, LAST, chunk, configuration, health_of, serving
+from tests.server.serving import HI, chunk, configuration, health_of, hello, serving
 from tests.stand_in import Connection, stand_in
 
 ECHO = LlmRequest(provider="mock", model="mock-echo", messages=[Message(role=ROLE_USER, content="hi")])
@@ -86,14 +86,7 @@ async def test_channelz_is_served_when_it_is_switched_on() -> None:
 async def test_draining_lets_a_stream_finish_and_refuses_new_calls() -> None:
     go_on = asyncio.Event()
 
-    async def slow(connection: Connection) -> None:
-        await connection.head()
-        await connection.send(chunk("Hel"))
-        await go_on.wait()
-        await connection.send(chunk("lo.") + LAST)
-        await connection.end()
-
-    async with stand_in(slow) as upstream, serving(configuration(upstream.url)) as server:
+    async with stand_in(hello(go_on)) as upstream, serving(configuration(upstream.url)) as server:
         health = health_of(server.channel).Watch(health_pb2.HealthCheckRequest())
         assert (await health.read()).status == health_pb2.HealthCheckResponse.SERVING
         stream = aiter(server.stub.Stream(HI))
