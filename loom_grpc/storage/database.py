@@ -135,7 +135,10 @@ def _parse(url: str) -> URL:
 def _make_engine(url: URL) -> AsyncEngine:
     if url.get_backend_name() == "sqlite":
         engine = create_async_engine(
-            url, hide_parameters=True, pool_timeout=_BUSY_S, connect_args={"timeout": _BUSY_S, "isolation_level": None}
+            url,
+            hide_parameters=True,
+            pool_timeout=_BUSY_S,
+            connect_args={"timeout": _BUSY_S, "isolation_level": None, "factory": _Connection},
         )
         event.listen(engine.sync_engine, "connect", _prepare)
         event.listen(engine.sync_engine, "begin", _begin)
@@ -155,6 +158,20 @@ def _make_engine(url: URL) -> AsyncEngine:
         pool_pre_ping=True,
         connect_args={name: value for name, value in arguments.items() if name not in url.query},
     )
+
+
+class _Connection(sqlite3.Connection):
+    """A connection of SQLite that gives its lock back when it is closed.
+
+    Of a task that was cancelled amid a statement the error may hold that statement for long, and SQLite ends a transaction only when
+    all statements of a closed connection are gone (sqlite.org/c3ref/close.html, seen 2026-11-21).
+    """
+
+    def close(self) -> None:
+        """Rolls back and closes; does nothing the second time."""
+        with suppress(sqlite3.Error):  # of a connection that is closed, or broken: closing it is all that is left
+            self.rollback()
+        super().close()
 
 
 def _prepare(connection: Any, _record: object) -> None:

@@ -64,9 +64,10 @@ async def kept(folder: Path) -> Sequence[CallRecord]:
     """Returns what is in the ledger, the oldest first."""
     database = Database(f"sqlite:///{folder}/loom.db")
     ledger = DatabaseLedger(database)
-    records = [record for some in [part async for part in ledger.export(CallFilter())] for record in some]
-    await ledger.close()
-    return records
+    try:
+        return [record async for some in ledger.export(CallFilter()) for record in some]
+    finally:
+        await ledger.close()
 
 
 async def test_prompt_and_answer_are_kept_and_redacted_where_that_is_wanted(tmp_path: Path) -> None:

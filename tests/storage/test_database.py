@@ -1,12 +1,14 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import sqlite3
 import stat
 import sys
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Coroutine, Generator, Iterator
 from contextlib import closing
 from pathlib import Path
+from typing import Any
 
 import pytest
 from sqlalchemy import select, text, update
@@ -214,6 +216,59 @@ async def test_a_cancelled_transaction_is_taken_back_and_its_connection_not_lost
 
     assert await number(database) == 0
     await add_one(database)
+
+
+class Cut:
+    """Awaits something that is cancelled when it waits for the nth time; `waits` tells how often it did."""
+
+    def __init__(self, what: Coroutine[Any, Any, object], at: int) -> None:
+        self._what = what
+        self._at = at
+        self.waits = 0
+
+    def __await__(self) -> Generator[Any, Any, object]:
+        what = self._what.__await__()
+        try:
+            waiting = next(what)
+            while True:
+                self.waits += 1
+                if self.waits == self._at:
+                    waiting = what.throw(asyncio.CancelledError())
+                    continue
+                try:
+                    yield waiting
+                except BaseException as error:  # noqa: BLE001 - it is for what is awaited
+                    waiting = what.throw(error)
+                else:
+                    waiting = what.send(None)
+        except StopIteration as end:
+            return end.value
+
+
+async def test_a_write_that_is_cancelled_at_any_point_leaves_nothing_locked(opened: Open, url: str) -> None:
+    one, other = opened(url), opened(url)
+    await one.ready()
+
+    async def write() -> None:
+        async with one.write() as connection:
+            statement = update(ACCOUNT_REVISION).values(number=ACCOUNT_REVISION.c.number + 1)
+            await connection.execute(statement.returning(ACCOUNT_REVISION.c.number))
+
+    async def finish(cut: Cut) -> None:
+        await cut
+
+    ended: list[asyncio.Task[None]] = []  # which hold what their errors hold
+    for at in itertools.count(1):
+        before, cut = await number(other), Cut(write(), at)
+        ended.append(asyncio.create_task(finish(cut)))
+        await asyncio.wait(ended)
+        async with asyncio.timeout(5):
+            await add_one(other)
+        assert await number(other) - before in {1, 2}
+        if cut.waits < at:
+            break
+
+    assert [task.cancelled() for task in ended] == [True] * (len(ended) - 1) + [False]
 
 
 async def test_a_file_that_is_no_database_is_left_as_it_is(opened: Open, tmp_path: Path) -> None:
