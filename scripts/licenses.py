@@ -13,11 +13,12 @@ import subprocess
 import sys
 import tomllib
 import xml.etree.ElementTree as ET
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Final, NamedTuple
 
 from packaging.markers import Marker
+from release import OF_THE_ROOT
 
 ROOT: Final = Path(__file__).parents[1]
 PAGE: Final = ROOT / "docs" / "licenses.md"
@@ -115,9 +116,8 @@ def everything() -> dict[str, list[Package]]:
     """Returns what each part brings along."""
     parts = {ROOT_PART: list(of_python())}
     for folder in sorted((ROOT / "clients").iterdir()):
-        for file, find in MANIFESTS.items():
-            if (folder / file).is_file():
-                parts[f"clients/{folder.name}"] = list(find(folder))
+        if find := reader(folder):
+            parts[f"clients/{folder.name}"] = list(find(folder))
     return parts
 
 
@@ -207,13 +207,28 @@ def license_of_pom(group: str, artifact: str, version: str) -> str:
     return license_of_pom(*(part or "" for part in parent)) if all(parent) else "unknown"
 
 
+def told_by_itself(folder: Path) -> Iterator[Package]:
+    """Yields what a client's own program says: lines such as `pkg:gem/grpc@1.80.0 Apache-2.0`."""
+    for line in said_by(str(folder / PROGRAM), folder=folder).splitlines():
+        purl, _, license = line.partition(" ")
+        name, _, version = purl.rpartition("@")
+        yield Package(name, version, license)
+
+
+PROGRAM: Final = "packages"
 MANIFESTS: Final = {
     "package-lock.json": of_npm,
     "Cargo.lock": of_cargo,
     "go.mod": of_go,
     "pom.xml": of_maven,
+    PROGRAM: told_by_itself,
 }
 """What says of a client what it brings along, and who reads it."""
+
+
+def reader(folder: Path) -> Callable[[Path], Iterator[Package]] | None:
+    """Returns who reads what a client brings along."""
+    return next((find for file, find in MANIFESTS.items() if (folder / file).is_file()), None)
 
 
 KINDS: Final = {"package-lock.json": "npm", "Cargo.lock": "cargo", "go.mod": "golang", "pom.xml": "maven"}
@@ -222,6 +237,8 @@ KINDS: Final = {"package-lock.json": "npm", "Cargo.lock": "cargo", "go.mod": "go
 
 def purl(part: str, package: Package) -> str:
     """Returns a package's name that is the same in all tools, such as `pkg:pypi/grpcio@1.85.1`."""
+    if package.name.startswith("pkg:"):
+        return f"{package.name}@{package.version}"
     kind = next((kind for file, kind in KINDS.items() if part != ROOT_PART and (ROOT / part / file).is_file()), "pypi")
     name = package.name.replace(":", "/").replace("@", "%40")
     return f"pkg:{kind}/{name}@{package.version}"
@@ -268,6 +285,8 @@ def missing() -> Iterator[str]:
         versions = {(package.name, package.version) for package in packages}
         if any(wanted != (versions if is_all else wanted & versions) for wanted, is_all in locked(folder)):
             yield from out_of_step(name)
+        if (folder / "conformance").is_file() and folder.name not in OF_THE_ROOT and reader(folder) is None:
+            yield f"{name} tells nothing of what it brings along: see docs/release.md."
 
 
 def locked(folder: Path) -> Iterator[tuple[set[tuple[str, str]], bool]]:
@@ -281,6 +300,8 @@ def locked(folder: Path) -> Iterator[tuple[set[tuple[str, str]], bool]]:
         yield set(required_by(folder)), True
     if (folder / "pom.xml").is_file():
         yield set(direct(ET.parse(folder / "pom.xml").getroot())), False  # noqa: S314 - our own
+    if (folder / PROGRAM).is_file():
+        yield {(package.name, package.version) for package in told_by_itself(folder)}, True
 
 
 def direct(pom: ET.Element) -> Iterator[tuple[str, str]]:

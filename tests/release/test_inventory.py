@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -72,6 +73,46 @@ async def test_a_page_that_a_lock_has_left_behind_is_refused(
 
     words = f"loom-grpc: docs/licenses.md is out of step with what {part} brings along: run make licenses.\n"
     assert result == Result(1, "", words)
+
+
+def add_client(checkout: Path, *packages: str) -> Path:
+    """Adds a client in one more language, which tells itself what it brings along."""
+    folder = checkout / "clients/ruby"
+    folder.mkdir()
+    (folder / "conformance").touch()
+    if packages:
+        (folder / "packages").write_text(f"#!/bin/sh\nprintf '%s\\n' {shlex.join(packages)}\n")
+        (folder / "packages").chmod(0o755)
+    return folder
+
+
+async def test_a_client_with_another_kind_of_lock_tells_itself_what_it_brings_along(checkout: Path) -> None:
+    add_client(checkout, "pkg:gem/grpc@1.80.0 Apache-2.0", "pkg:gem/bigdecimal@3.1.9 Ruby OR BSD-2-Clause")
+    before = await script(checkout, "licenses.py", "check")
+    with (checkout / "docs/licenses.md").open("a") as page:
+        page.write("\n## clients/ruby\n\n| package | version | licence |\n|---|---|---|\n")
+        page.write("| pkg:gem/grpc | 1.80.0 | Apache-2.0 |\n| pkg:gem/bigdecimal | 3.1.9 | Ruby OR BSD-2-Clause |\n")
+
+    after = await script(checkout, "licenses.py", "check")
+    bill = await script(checkout, "sbom.py", "bills", SOURCE_DATE_EPOCH="1700000000")
+
+    out_of_step = "loom-grpc: docs/licenses.md is out of step with what clients/ruby brings along: run make licenses.\n"
+    forbidden = "clients/ruby: pkg:gem/bigdecimal 3.1.9 is under Ruby OR BSD-2-Clause; is that allowed?"
+    assert before == Result(1, "", out_of_step)
+    assert after == Result(1, "", f"loom-grpc: {forbidden} See scripts/licenses.py.\n")
+    assert bill == Result(0, "", "")
+    told = json.loads((checkout / f"bills/loom-grpc-client-ruby-{__version__}.cdx.json").read_text())
+    assert [component["purl"] for component in told["components"]] == [
+        "pkg:gem/grpc@1.80.0",
+        "pkg:gem/bigdecimal@3.1.9",
+    ]
+
+
+async def test_a_client_that_tells_nothing_of_what_it_brings_along_is_refused(checkout: Path) -> None:
+    add_client(checkout)
+
+    words = "loom-grpc: clients/ruby tells nothing of what it brings along: see docs/release.md.\n"
+    assert await script(checkout, "licenses.py", "check") == Result(1, "", words)
 
 
 @pytest.mark.parametrize("license", ["AGPL-3.0-only", "MIT AND AGPL-3.0-only", "unknown"])
