@@ -1,4 +1,7 @@
-FROM python:3.12-slim AS build
+# Any image with Python 3.11 or newer and pip, such as your own registry's copy of this one.
+ARG BASE=python:3.12-slim
+
+FROM ${BASE} AS build
 WORKDIR /src
 # An environment without pip in it: what goes in comes from the pip out here.
 RUN python -m venv --without-pip /opt/loom
@@ -10,13 +13,14 @@ COPY loom_grpc loom_grpc
 RUN pip --python /opt/loom/bin/python install --no-cache-dir --no-deps --no-build-isolation . \
  && pip --python /opt/loom/bin/python uninstall --yes hatchling packaging pathspec pluggy tomlkit trove-classifiers
 
-FROM python:3.12-slim
+FROM ${BASE}
 # The standard library comes without its compiled files, and on a read-only root file system nobody can write them later.
-RUN useradd --system --uid 10001 --no-create-home --home-dir /nonexistent loom \
+RUN useradd --uid 10001 --no-create-home --home-dir /nonexistent --shell /usr/sbin/nologin loom \
  && install --directory --owner loom --mode 700 /var/lib/loom-grpc \
  && install --directory /etc/loom-grpc \
- && rm -rf /usr/local/bin/pip* /usr/local/lib/python3.12/ensurepip /usr/local/lib/python3.12/site-packages/* \
- && python -m compileall -q /usr/local/lib/python3.12
+ && standard_library="$(python -c 'import sysconfig; print(sysconfig.get_path("stdlib"))')" \
+ && rm -rf /usr/local/bin/pip* "$standard_library"/ensurepip "$standard_library"/site-packages/* \
+ && python -m compileall -q "$standard_library"
 COPY --from=build /opt/loom /opt/loom
 ENV PATH=/opt/loom/bin:$PATH PYTHONUNBUFFERED=1 PYTHONDONTWRITEBYTECODE=1 XDG_STATE_HOME=/var/lib
 # Accounts that are added while the server runs, keys, records, and records on their way: all that is ever written.

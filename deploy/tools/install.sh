@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# Installs into deploy/.tools what checks deploy/: locked packages of Python and Go, and Prometheus out of Debian's package.
+# Installs into deploy/.tools what checks deploy/: locked packages of Python and Go, Prometheus out of Debian's package, and a Debian with
+# Python to build the image on where no registry of images is at hand.
 set -euo pipefail
 cd "$(dirname "$0")"
 into="$(cd .. && pwd)/.tools"
@@ -25,11 +26,39 @@ unpack_prometheus() {
   rm -rf "$folder"
 }
 
+# Makes the file system of a small Debian of this machine's release, by this machine's sources of packages.
+make_base() {
+  if [ "$(id -u)" != 0 ] || ! command -v apt-get >/dev/null; then
+    [ -z "${CI:-}" ] || fail "the image is built as root, with buildah and mmdebstrap of Debian."
+    echo "loom-grpc: the tests that build and run the image are skipped: they need root, and buildah and mmdebstrap of Debian." >&2
+    return
+  fi
+  local missing=()
+  for program in buildah mmdebstrap; do
+    command -v "$program" >/dev/null || missing+=("$program")
+  done
+  if [ "${#missing[@]}" != 0 ]; then
+    echo "Installing the Debian packages ${missing[*]} ..."
+    { apt-get -qq update && env DEBIAN_FRONTEND=noninteractive DEBCONF_NOWARNINGS=yes \
+      apt-get -qq install --no-install-recommends "${missing[@]}"; } >/dev/null || fail "could not install ${missing[*]}."
+  fi
+  echo "Unpacking a Debian with Python ..."
+  local release sources left_out=(/usr/share/{doc,man,locale}/\*)
+  # shellcheck source=/dev/null
+  release="$(. /etc/os-release && echo "$VERSION_CODENAME")"
+  mapfile -t sources < <(find /etc/apt -maxdepth 2 -name '*.list' -o -maxdepth 2 -name '*.sources')
+  mmdebstrap --quiet --variant=minbase --include=python3,python3-pip --aptopt='Acquire::Retries "3"' \
+    "${left_out[@]/#/--dpkgopt=path-exclude=}" "$release" "$into/base.new.tar" "${sources[@]}" ||
+    fail "could not unpack a Debian for the image to be built on."
+  mv "$into/base.new.tar" "$into/base.tar"
+}
+
 echo "Setting up deploy/.tools (only once) ..."
 command -v go >/dev/null || fail "Go is missing; it builds kustomize."
 mkdir -p "$into/bin"
 "$python" -m venv --clear "$into/venv"
 "$into/venv/bin/python" -m pip install --quiet --disable-pip-version-check --no-input --no-compile --require-hashes -r requirements.lock
-out="$(go build -o "$into/bin/kustomize" sigs.k8s.io/kustomize/kustomize/v5 2>&1)" || fail "$out"
+out="$(go build -o "$into/bin" sigs.k8s.io/kustomize/kustomize/v5 2>&1)" || fail "$out"
 [ -x "$into/bin/promtool" ] && [ -x "$into/bin/prometheus" ] || unpack_prometheus
+[ -f "$into/base.tar" ] || make_base
 touch "$into/.done"

@@ -1,8 +1,7 @@
-"""The image, compose.yaml and what its containers are given."""
+"""The Dockerfile, compose.yaml and what its containers are given."""
 
 from __future__ import annotations
 
-import re
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +10,6 @@ import yaml
 
 from loom_grpc.config import Config
 from tests.deploy.installed import DEPLOY, output_of
-from tests.deploy.pod import DOCKERFILE, USER, instruction
 from tests.program import ROOT
 
 COMPOSE = DEPLOY / "compose.yaml"
@@ -38,48 +36,6 @@ def services(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
 
 def test_the_linter_finds_no_fault_with_the_image() -> None:
     assert output_of("hadolint", "--failure-threshold", "style", ROOT / "Dockerfile") == (0, "")
-
-
-def test_the_image_runs_as_nobody_and_writes_where_its_volume_is() -> None:
-    environment = dict(pair.split("=", 1) for pair in instruction("ENV"))
-
-    assert instruction("USER") == [str(USER)]
-    assert Path(environment["XDG_STATE_HOME"]) / "loom-grpc" == Path(*instruction("VOLUME"))
-    assert instruction("WORKDIR") == ["/etc/loom-grpc"]
-
-
-def test_nothing_in_the_image_installs_or_builds() -> None:
-    build = (ROOT / "Dockerfile").read_text(encoding="utf-8").partition("\nFROM ")[0]
-    lock = (ROOT / "requirements" / "server.lock").read_text(encoding="utf-8")
-    blocks = re.split(r"\n(?=[a-z0-9])", lock)
-    ours_or_builds = {"loom-grpc", "hatchling"}
-    of_building = {
-        block.partition("==")[0]
-        for block in blocks
-        if "==" in block
-        and (via := set(re.findall(r"# +(?:via )?([a-z][\w.-]+)", block))) <= ours_or_builds
-        and ("hatchling" in via or "pyproject.toml:build" in block)
-    }
-    removed = re.findall(r"uninstall --yes (.+)$", build, re.MULTILINE)
-
-    assert of_building == set(removed[0].split())
-    assert "--without-pip" in build
-    assert "/usr/local/bin/pip*" in DOCKERFILE
-    assert "ensurepip" in DOCKERFILE
-
-
-def test_what_is_copied_is_not_ignored() -> None:
-    ignored = (ROOT / ".dockerignore").read_text(encoding="utf-8").splitlines()
-    sources = [
-        source
-        for line in re.findall(
-            r"^COPY (?!--from)(.+)$", (ROOT / "Dockerfile").read_text(encoding="utf-8"), re.MULTILINE
-        )
-        for source in line.split()[:-1]
-    ]
-
-    assert [source for source in sources if f"!{source}" not in ignored] == []
-    assert [source for source in sources if not (ROOT / source).exists()] == []
 
 
 def test_every_secret_of_compose_has_to_be_given(tmp_path: Path) -> None:

@@ -14,6 +14,7 @@ import pytest
 from grpc_health.v1 import health_pb2
 
 from loom_grpc.client import LlmError, LlmEvent, LoomClient
+from tests.deploy.image import Image
 from tests.deploy.installed import container_of, named
 from tests.deploy.pod import USER, Volumes, auditor_pod, pod
 from tests.operated import ADMIN_KEY, Operated
@@ -66,8 +67,8 @@ def written(folder: Path) -> set[str]:
     return {file.relative_to(folder).parts[0] for file in folder.rglob("*") if file.is_file()}
 
 
-async def test_it_serves_as_a_stranger_and_writes_nothing_but_its_state(volumes: Volumes) -> None:
-    with pod(volumes, "small") as server:
+async def test_it_serves_as_a_stranger_and_writes_nothing_but_its_state(image: Image, volumes: Volumes) -> None:
+    with pod(image, volumes, "small") as server:
         users = users_of(server)
         probes = [await probed(server, name) for name in ("startupProbe", "livenessProbe", "readinessProbe")]
         async with client_of(server) as client:
@@ -81,8 +82,10 @@ async def test_it_serves_as_a_stranger_and_writes_nothing_but_its_state(volumes:
     assert {file.stat().st_uid for file in volumes.state.rglob("*")} == {USER}
 
 
-async def test_sigterm_drains_a_long_stream_to_its_end_while_nothing_new_is_taken(volumes: Volumes) -> None:
-    with pod(volumes, "small") as server:
+async def test_sigterm_drains_a_long_stream_to_its_end_while_nothing_new_is_taken(
+    image: Image, volumes: Volumes
+) -> None:
+    with pod(image, volumes, "small") as server:
         async with client_of(server) as client, grpc.aio.insecure_channel(server.grpc_address) as channel:
             watch = health_of(channel).Watch(health_pb2.HealthCheckRequest(service="loom_grpc.v1.LlmService"))
             before = (await watch.read()).status
@@ -105,19 +108,21 @@ async def test_sigterm_drains_a_long_stream_to_its_end_while_nothing_new_is_take
     assert (still_running, events[-1].WhichOneof("event"), code) == (True, "completed", 0)
 
 
-async def test_what_waits_in_the_spool_of_a_killed_pod_is_sent_on_by_the_next(volumes: Volumes, tmp_path: Path) -> None:
+async def test_what_waits_in_the_spool_of_a_killed_pod_is_sent_on_by_the_next(
+    image: Image, volumes: Volumes, tmp_path: Path
+) -> None:
     config = volumes.config / "loom.yaml"
     text = config.read_text()
     lazy = text.replace("spool_dir:", "flush_s: 3600, spool_dir:")
     assert lazy != text
     config.write_text(lazy)
-    with pod(volumes, "small") as server:
+    with pod(image, volumes, "small") as server:
         async with client_of(server) as client:
             await client.complete("Hello", model="mock-echo")
         server.process.kill()
         server.process.wait(WAIT_S)
     config.write_text(text)
-    with pod(volumes, "small") as server:
+    with pod(image, volumes, "small") as server:
         calls = await recorded(Operated(server.grpc_address, tmp_path))
 
     assert [(call["model"], call["attempts"], call["caller"]["method"]) for call in calls] == [
@@ -132,7 +137,7 @@ def postgres() -> Iterator[Postgres]:
 
 
 async def test_the_cluster_sends_records_through_the_broker_and_an_auditor(
-    tmp_path: Path, postgres: Postgres, rabbitmq: RabbitServer
+    image: Image, tmp_path: Path, postgres: Postgres, rabbitmq: RabbitServer
 ) -> None:
     with redis_server() as redis:
         secrets = {"database_url": postgres.new_database(), "amqp_url": rabbitmq.url, "redis_url": redis.url}
@@ -143,7 +148,7 @@ async def test_the_cluster_sends_records_through_the_broker_and_an_auditor(
             f"{name}: deploy.{name}" for name in ("exchange", "queue", "dead_letter_exchange", "dead_letter_queue")
         )
         config.write_text(config.read_text().replace('amqp-url"}', f'amqp-url", {names}}}'))
-        with pod(volumes, "cluster") as server, auditor_pod(volumes, "cluster"):
+        with pod(image, volumes, "cluster") as server, auditor_pod(image, volumes, "cluster"):
             async with client_of(server) as client:
                 await client.complete("Hello", model="mock-echo")
             calls = await recorded(Operated(server.grpc_address, tmp_path))
