@@ -108,7 +108,7 @@ dashboards: .venv/.dev ## Writes the dashboards and alerts in deploy/ from the t
 	@$(BIN)/python scripts/dashboards.py
 
 .PHONY: check-deploy
-check-deploy: .venv/.dev deploy/.tools/.done ## Checks deploy/: manifests, image, compose, Envoy, alerts, and a pod that drains
+check-deploy: .venv/.dev deploy/.tools/.done ## Checks deploy/: manifests, image, compose, Envoy, collector, alerts, and a pod that drains
 	@$(BIN)/pytest tests/deploy
 
 .PHONY: lock
@@ -152,5 +152,5 @@ clean: ## Removes .venv, caches and what the clients have built
 .venv/.dev: requirements/dev.lock tests/node/package-lock.json tests/tools/go.sum .venv/.server
 	@scripts/setup.sh dev
 
-deploy/.tools/.done: deploy/tools/requirements.lock deploy/tools/go.mod deploy/tools/install.sh | .venv/.dev
+deploy/.tools/.done: deploy/tools/requirements.lock deploy/tools/go.mod deploy/tools/collector/main.go deploy/tools/install.sh | .venv/.dev
 	@deploy/tools/install.sh

@@ -54,11 +54,11 @@ make_base() {
 }
 
 echo "Setting up deploy/.tools (only once) ..."
-command -v go >/dev/null || fail "Go is missing; it builds kustomize."
+command -v go >/dev/null || fail "Go is missing; it builds kustomize and a collector."
 mkdir -p "$into/bin"
 "$python" -m venv --clear "$into/venv"
 "$into/venv/bin/python" -m pip install --quiet --disable-pip-version-check --no-input --no-compile --require-hashes -r requirements.lock
-out="$(go build -o "$into/bin" sigs.k8s.io/kustomize/kustomize/v5 2>&1)" || fail "$out"
+out="$(go build -o "$into/bin" sigs.k8s.io/kustomize/kustomize/v5 ./collector 2>&1)" || fail "$out"
 [ -x "$into/bin/promtool" ] && [ -x "$into/bin/prometheus" ] || unpack_prometheus
 [ -f "$into/base.tar" ] || make_base
 touch "$into/.done"
