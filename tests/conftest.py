@@ -11,6 +11,7 @@ from hypothesis import settings
 
 from tests.program import Server, served
 from tests.rabbitmq_server import RabbitServer, rabbitmq_server
+from tests.redis_server import RedisServer, redis_server
 
 # How long an example takes says more of the machine than of the code; and a change is judged by the same examples everywhere, while
 # `pytest --hypothesis-profile=search` looks for others.
@@ -43,3 +44,18 @@ def rabbitmq() -> Iterator[RabbitServer]:
     """One RabbitMQ for all tests of the bus, which takes seconds to start; who kills it starts it again."""
     with rabbitmq_server() as server:
         yield server
+
+
+@pytest.fixture(scope="module")
+def running_redis() -> Iterator[RedisServer]:
+    """A Redis for the tests of a module."""
+    with redis_server() as server:
+        yield server
+
+
+@pytest.fixture
+def redis(running_redis: RedisServer) -> RedisServer:
+    """The same, running and empty."""
+    running_redis.stop()
+    running_redis.start()
+    return running_redis

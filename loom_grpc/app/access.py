@@ -62,13 +62,12 @@ def _shared_meter(
 ) -> Meter:
     """Makes counters that all hosts share, and those of this one for the time when Redis is away."""
     from loom_grpc.quota.fallback import FallbackMeter
-    from loom_grpc.quota.redis import RedisMeter
-    from loom_grpc.quota.redis_client import make_client
+    from loom_grpc.quota.redis import USE, RedisMeter
 
     url = secrets.find(reference, "limits.redis_url")
     try:
         if url.known:
-            make_client(url.reveal())
+            USE.make_client(url.reveal())
     except ValueError as error:
         raise ConfigError(f"limits.redis_url: {error}") from None
     first = RedisMeter(

@@ -68,12 +68,12 @@ class Caching:
     def _make_store(self, config: CacheConfig) -> Store:
         if config.redis_url is None:
             return MemoryStore(config.max_bytes, time.monotonic)
-        from loom_grpc.cache.redis import RedisStore, make_client
+        from loom_grpc.cache.redis import USE, RedisStore
 
         url = self._secrets.find(config.redis_url.get_secret_value(), "cache.redis_url")
         try:
             if url.known:
-                make_client(url.reveal())
+                USE.make_client(url.reveal())
         except ValueError as error:
             raise ConfigError(f"cache.redis_url: {error}") from None
         return RedisStore(

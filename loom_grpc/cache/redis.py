@@ -6,45 +6,28 @@ import asyncio
 import math
 from collections.abc import Awaitable, Callable
 from typing import Any, Final
-from urllib.parse import urlsplit
 
-from redis.asyncio import BlockingConnectionPool, Redis
-from redis.asyncio.retry import Retry
-from redis.backoff import NoBackoff
-from redis.exceptions import (
-    AuthenticationError,
-    NoPermissionError,
-    OutOfMemoryError,
-    ReadOnlyError,
-    RedisError,
-    ResponseError,
-)
-from redis.exceptions import TimeoutError as RedisTimeoutError
+from redis.asyncio import Redis
+from redis.exceptions import NoPermissionError, OutOfMemoryError, ResponseError
 
-from loom_grpc.core.errors import LlmError
+from loom_grpc.redis_client import TROUBLES, RedisUse, place
 
 _PREFIX: Final = "loom-grpc:cache:"
-_CONNECTIONS: Final = 32
-_PATIENCE_S: Final = 0.1
-"""How long a call waits for Redis; a model takes longer."""
 _PROBE_S: Final = 2.0
 """How long a connection may take to be made when no call waits for it."""
 _REST_S: Final = 1.0
 """How long Redis is left alone between two looks whether it is back."""
-_WRONG_URL: Final = (
-    "must be an address such as redis://user:password@host:6379/0, or one that begins with rediss:// or unix://; "
-    "write @, / and : in the password as %40, %2F and %3A"
+USE: Final = RedisUse(
+    "cache.redis_url",
+    connections=32,
+    patience_s=0.1,  # a model takes longer
+    retries=1,  # for a connection that was closed while nobody used it
+    refusals={
+        NoPermissionError: "does not let this user use GETRANGE, SET and PING on keys that begin with loom-grpc:cache:",
+        OutOfMemoryError: "has no memory left; give it more, or let it drop old keys (maxmemory-policy allkeys-lru)",
+        ResponseError: "refuses commands; see its log",
+    },
 )
-# The last two are a URL that has become wrong, or cannot be had.
-_TROUBLES: Final = (RedisError, OSError, TimeoutError, ValueError, LlmError)
-
-_REFUSALS: Final[dict[type[Exception], str]] = {
-    AuthenticationError: "does not take the user name and password of cache.redis_url",
-    NoPermissionError: "does not let this user use GETRANGE, SET and PING on keys that begin with loom-grpc:cache:",
-    OutOfMemoryError: "has no memory left; give it more, or let it drop old keys (maxmemory-policy allkeys-lru)",
-    ReadOnlyError: "may only be read from; name the one that may be written to in cache.redis_url",
-    ResponseError: "refuses commands; see its log",
-}
 
 
 class RedisStore:
@@ -63,7 +46,9 @@ class RedisStore:
         clock: Callable[[], float],
         on_trouble: Callable[[str], object],
         on_recovery: Callable[[], object],
+        use: RedisUse = USE,
     ) -> None:
+        self._use = use
         self._url = url
         self._last_byte = max_entry_bytes - 1
         self._clock = clock
@@ -77,7 +62,7 @@ class RedisStore:
         self._rests_until = 0.0
 
     def __repr__(self) -> str:
-        return f"RedisStore({_place(self._connected_to)!r})"
+        return f"RedisStore({place(self._connected_to)!r})"
 
     async def get(self, key: bytes) -> bytes | None:
         """Returns what was put under a key and has not expired; None also while Redis is in trouble."""
@@ -103,13 +88,13 @@ class RedisStore:
             self._look_again()
             return None
         try:
-            async with asyncio.timeout(_PATIENCE_S):
+            async with asyncio.timeout(self._use.patience_s):
                 answer = await command(self._client or await self._renew())
         except ResponseError as error:
             if not str(error).startswith("WRONGTYPE"):  # which is somebody else's value
                 self._begin(act, error)
             return None
-        except _TROUBLES as error:
+        except TROUBLES as error:
             self._begin("reach", error)
             return None
         self._end(act)
@@ -121,7 +106,7 @@ class RedisStore:
         if act == "reach":
             self._rests_until = self._clock() + _REST_S
         if not told:
-            self._on_trouble(_explain(_place(self._connected_to), error))
+            self._on_trouble(self._use.explain(place(self._connected_to), error))
 
     def _end(self, act: str) -> None:
         if act in self._troubles:
@@ -144,9 +129,9 @@ class RedisStore:
             async with asyncio.timeout(_PROBE_S):
                 client = await self._renew()
                 await client.ping()
-            async with asyncio.timeout(_PATIENCE_S):
+            async with asyncio.timeout(self._use.patience_s):
                 await client.ping()
-        except _TROUBLES:
+        except TROUBLES:
             return
         self._end("reach")
 
@@ -155,45 +140,12 @@ class RedisStore:
         url = self._url()
         former, client = self._client, self._client
         if client is None or url != self._connected_to:
-            client = self._client = make_client(url)
+            client = self._client = self._use.make_client(url)
             self._connected_to = url
             if former is not None:
                 await former.aclose()
         return client
 
 
-def make_client(url: str) -> Redis:
-    """Returns a client that is not connected yet; raises ValueError, in words without the URL's secrets, when the URL is none of Redis."""
-    try:
-        # A connection that was closed while nobody used it is made once more.
-        pool = BlockingConnectionPool.from_url(
-            url, max_connections=_CONNECTIONS, timeout=_PATIENCE_S, retry=Retry(NoBackoff(), 1), protocol=2
-        )
-        make: Callable[[], object] = pool.make_connection
-        make()  # which looks at the settings behind the question mark
-    except (ValueError, TypeError, AttributeError, RedisError):  # whose words may hold the password
-        raise ValueError(_WRONG_URL) from None
-    return Redis.from_pool(pool)
-
-
 def _name(key: bytes) -> str:
     return _PREFIX + key.hex()
-
-
-def _place(url: str) -> str:
-    """Says where Redis is, and nothing else that the URL says."""
-    parts = urlsplit(url)
-    return parts.path if parts.scheme == "unix" else f"{parts.hostname or 'localhost'}:{parts.port or 6379}"
-
-
-def _explain(place: str, error: Exception) -> str:
-    if isinstance(error, LlmError):
-        return error.message
-    if isinstance(error, ValueError):
-        return f"cache.redis_url {_WRONG_URL}"
-    for kind, words in _REFUSALS.items():
-        if isinstance(error, kind):
-            return f"the Redis at {place} {words}"
-    if isinstance(error, TimeoutError | RedisTimeoutError):
-        return f"the Redis at {place} does not answer within {_PATIENCE_S:g} s"
-    return f"the Redis at {place} cannot be reached; see that it runs and that cache.redis_url is right"

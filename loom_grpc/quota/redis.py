@@ -12,7 +12,7 @@ from typing import Any, Final, NamedTuple, TypeVar
 
 from redis.asyncio import Redis
 from redis.commands.core import AsyncScript
-from redis.exceptions import AuthenticationError
+from redis.exceptions import AuthenticationError, NoPermissionError, OutOfMemoryError, ResponseError
 from redis.exceptions import ConnectionError as RedisConnectionError
 
 from loom_grpc.core.quota import (
@@ -27,8 +27,8 @@ from loom_grpc.core.quota import (
     Spent,
     Standing,
 )
-from loom_grpc.quota.redis_client import CONNECTIONS, PATIENCE_S, TROUBLES, explain, make_client, place
 from loom_grpc.quota.redis_scripts import ENROL, RAISE, SETTLE, SPENT, TAKE
+from loom_grpc.redis_client import TROUBLES, RedisUse, place
 
 MOST: Final = SHARED_MOST
 """The largest number that a script counts to without losing digits; a budget of more than these 9 million dollars ends there."""
@@ -38,7 +38,25 @@ _BUCKETS: Final = 12
 """Into so many a window is divided; what happens within one is forgotten together."""
 _PROMPT_S: Final = 0.1
 """How long a call that is over waits until it is settled; afterwards it is settled without it."""
-_LONGEST_USE_S: Final = 2 * PATIENCE_S
+_CONNECTIONS: Final = 8
+"""A process is busy with so many, and a burst of calls need not wait until more are opened."""
+_OWN_CONNECTIONS: Final = 4
+"""More of them, so that what happens in the background waits for none."""
+_PATIENCE_S: Final = 0.8
+"""How long a call waits for Redis, a second try included."""
+USE: Final = RedisUse(
+    "limits.redis_url",
+    connections=_CONNECTIONS + _OWN_CONNECTIONS,
+    patience_s=_PATIENCE_S,
+    # Nothing is sent twice unseen: a script that was carried out although its answer was lost would count twice.
+    retries=0,
+    refusals={
+        NoPermissionError: "does not let this user run scripts and what they call on keys that begin with loom:quota:",
+        OutOfMemoryError: "has no memory left for counters; give it more (maxmemory) and let it drop none (maxmemory-policy noeviction)",
+        ResponseError: "refuses scripts; see its log",
+    },
+)
+_LONGEST_USE_S: Final = 2 * _PATIENCE_S
 """For how long a connection is used for one purpose."""
 _REST_S: Final = 1.0
 """How long Redis is left alone between two looks whether it is back."""
@@ -121,7 +139,7 @@ class RedisMeter:
         self._formers: list[str] = []
         """The names under which Redis may still know this process."""
         self._is_enrolled = False
-        self._turns = asyncio.Semaphore(CONNECTIONS)
+        self._turns = asyncio.Semaphore(_CONNECTIONS)
         """Held by who uses a connection, one after the other: who waits for one does not wait for Redis, and must not give it up."""
         self._alone = asyncio.Lock()
         """Held to settle and to tell Redis what is held, so that neither happens in the midst of the other."""
@@ -200,7 +218,7 @@ class RedisMeter:
         for task in tasks:
             task.cancel()
         if tasks:
-            await asyncio.wait(tasks, timeout=_REST_S + PATIENCE_S)
+            await asyncio.wait(tasks, timeout=_REST_S + _PATIENCE_S)
         if self._is_enrolled:
             await self._briefly(self._patiently(self._leave))  # else the lease ends by itself
         self._unused.set()
@@ -274,7 +292,7 @@ class RedisMeter:
         async with self._turns:
             self._refuse_in_trouble()  # which may have begun meanwhile
             try:
-                async with asyncio.timeout(PATIENCE_S):
+                async with asyncio.timeout(_PATIENCE_S):
                     return await self._again(work)
             except TROUBLES as error:
                 self._begin(error)
@@ -411,7 +429,7 @@ class RedisMeter:
     def _begin(self, error: Exception) -> None:
         self._is_enrolled = False
         if not self._trouble:
-            self._trouble = explain(place(self._connected_to), error)
+            self._trouble = USE.explain(place(self._connected_to), error)
             self._wake.set()
             self._part()
             self._on_trouble(self._trouble)
@@ -444,7 +462,7 @@ class RedisMeter:
             return former
         if former is not None:
             self._part()
-        client = self._client = make_client(url)
+        client = self._client = USE.make_client(url)
         self._connected_to = url
         self._scripts = {}
         return client

@@ -6,7 +6,7 @@ import asyncio
 import ssl
 import subprocess
 import sys
-from collections.abc import AsyncIterator, Iterator, Mapping
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -28,7 +28,7 @@ from loom_grpc.telemetry import Telemetry
 from loom_grpc.v1.llm_service_pb2 import LlmEvent, LlmRequest, LlmResponse
 from loom_grpc.v1.llm_service_pb2_grpc import LlmServiceStub
 from loom_grpc.v1.message_pb2 import ROLE_USER, Message
-from tests.redis_server import PASSWORD, RedisServer, redis_server
+from tests.redis_server import PASSWORD, RedisServer
 from tests.server.serving import COMPLETION, LAST, chunk
 from tests.stand_in import Connection, StandIn, json_answer, stand_in, stream_answer
 from tests.telemetry.lines import Log
@@ -132,19 +132,6 @@ async def world(*scripts: Any, **options: Any) -> AsyncIterator[tuple[StandIn, S
         serving(configuration(upstream.url, **options)) as server,
     ):
         yield upstream, server
-
-
-@pytest.fixture(scope="module")
-def running_redis() -> Iterator[RedisServer]:
-    with redis_server() as server:
-        yield server
-
-
-@pytest.fixture
-def redis(running_redis: RedisServer) -> RedisServer:
-    running_redis.stop()
-    running_redis.start()
-    return running_redis
 
 
 async def test_an_equal_request_is_answered_from_the_cache() -> None:

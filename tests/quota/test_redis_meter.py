@@ -189,9 +189,9 @@ async def test_an_answer_that_is_lost_makes_nothing_count_twice(redis: RedisServ
 @settings(max_examples=30)
 @given(st.lists(st.tuples(st.integers(0, 2), st.integers(0, 20), st.integers(0, 15)), min_size=5, max_size=25))
 def test_what_is_spent_and_reserved_never_exceeds_a_budget_and_is_settled_once_whatever_the_order(
-    server: RedisServer, steps: list[tuple[int, int, int]]
+    running_redis: RedisServer, steps: list[tuple[int, int, int]]
 ) -> None:
-    asyncio.run(interleaved(server, steps))
+    asyncio.run(interleaved(running_redis, steps))
 
 
 async def interleaved(server: RedisServer, steps: list[tuple[int, int, int]]) -> None:
