@@ -24,13 +24,20 @@ OURS = ("loom", "auditor")
 
 
 @pytest.fixture(scope="module")
-def services(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+def project(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     """What Docker Compose makes of the file."""
     file = tmp_path_factory.mktemp("compose") / ".env"
     file.write_text("".join(f"{name}={value}\n" for name, value in ENVIRONMENT.items()))
     code, said = output_of("docker-compose", "--env-file", file, "-f", COMPOSE, "--profile", "telemetry", "config")
     assert code == 0, said
-    found: dict[str, Any] = yaml.safe_load(said)["services"]
+    found: dict[str, Any] = yaml.safe_load(said)
+    return found
+
+
+@pytest.fixture(scope="module")
+def services(project: dict[str, Any]) -> dict[str, Any]:
+    """Its services."""
+    found: dict[str, Any] = project["services"]
     return found
 
 
@@ -90,6 +97,19 @@ def test_every_file_that_compose_mounts_is_there(services: dict[str, Any]) -> No
 
     assert sources
     assert [source for source in sources if not source.exists()] == []
+
+
+def test_no_read_only_container_is_given_what_is_no_file(project: dict[str, Any]) -> None:
+    """Compose mounts files; all else it copies into the container, and refuses to start one where it cannot
+    (docker/compose 2.40, pkg/compose/secrets.go)."""
+    given = {
+        name: [project[kind][each["source"]] for kind in ("secrets", "configs") for each in service.get(kind, ())]
+        for name, service in project["services"].items()
+    }
+    copied = {name for name, sources in given.items() if any("file" not in source for source in sources)}
+
+    assert copied == {"prometheus"}
+    assert not any(project["services"][name].get("read_only") for name in copied)
 
 
 def test_the_collectors_pipelines_name_what_there_is() -> None:
