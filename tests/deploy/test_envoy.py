@@ -15,6 +15,7 @@ import aiohttp
 import pytest
 import trustme
 from google.protobuf.json_format import MessageToDict
+from yarl import URL
 
 from loom_grpc.client import LlmError, LlmEvent, LlmRequest, LoomClient, user
 from loom_grpc.v1.llm_service_pb2 import LlmResponse
@@ -143,10 +144,52 @@ async def test_a_page_that_is_named_may_call_and_another_may_not(envoy: Envoy) -
             body = framed(ECHO.SerializeToString())
             async with session.post(COMPLETE, data=body, headers={"origin": origin} | called) as answer:
                 allowed[origin].append(answer.headers.get("access-control-allow-origin"))
-                exposed = answer.headers.get("access-control-expose-headers", "")
-                assert ("grpc-status-details-bin" in exposed) == (origin == ORIGIN)
 
     assert allowed == {ORIGIN: [ORIGIN, ORIGIN], "https://other.example.com": [None, None]}
+
+
+async def test_a_page_may_send_and_read_every_header_and_delete(envoy: Envoy) -> None:
+    asked = {"access-control-request-method": "DELETE", "access-control-request-headers": "authorization,loom-cache"}
+    async with session_of(envoy) as session:
+        async with session.options("/v1/responses/some", headers={"origin": ORIGIN} | asked) as answer:
+            headers, methods = listed(answer, "allow-headers"), listed(answer, "allow-methods")
+        called = {"content-type": "application/proto", "connect-protocol-version": "1", "origin": ORIGIN}
+        async with session.post(COMPLETE, data=ECHO.SerializeToString(), headers=called) as answer:
+            exposed, told = listed(answer, "expose-headers"), "trailer-loom-request-id" in answer.headers
+
+    assert headers == {"authorization", "*"}, "which * does not stand for"
+    assert methods == {"GET", "POST", "DELETE"}
+    assert (exposed, told) == ({"*"}, True)
+
+
+def listed(answer: aiohttp.ClientResponse, name: str) -> set[str]:
+    """Returns what a header of CORS lists."""
+    return set(answer.headers[f"access-control-{name}"].split(","))
+
+
+@pytest.mark.parametrize(
+    "path", ["/loom_grpc.v1.AdminService/ListAccounts", "/api/admin/mock/accounts", "/api%2fadmin/mock/accounts"]
+)
+async def test_no_page_of_another_origin_may_administer(envoy: Envoy, path: str) -> None:
+    asked = {"access-control-request-method": "POST", "access-control-request-headers": "authorization,content-type"}
+    called = {"content-type": "application/grpc-web+proto", "x-grpc-web": "1"}
+    async with session_of(envoy) as session:
+        async with session.options(URL(path, encoded=True), headers={"origin": ORIGIN} | asked) as answer:
+            allowed = answer.headers.get("access-control-allow-origin")
+        async with session.post(
+            URL(path, encoded=True), data=framed(b""), headers={"origin": ORIGIN} | called
+        ) as answer:
+            shown = answer.headers.get("access-control-allow-origin")
+
+    assert (allowed, shown) == (None, None)
+
+
+async def test_administration_by_grpc_goes_through(envoy: Envoy) -> None:
+    async with client_of(envoy) as client:
+        with pytest.raises(LlmError) as failure:
+            await client.admin("wrong").list_accounts("mock")
+
+    assert (failure.value.name, "request_id" in failure.value.metadata) == ("PERMISSION_DENIED", True)
 
 
 def test_nobodys_page_may_call_until_it_is_named() -> None:
