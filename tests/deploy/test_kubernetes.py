@@ -120,6 +120,22 @@ def test_the_service_monitors_find_one_service_each_with_their_port() -> None:
     }
 
 
+def test_a_server_that_drains_for_minutes_is_not_taken_for_one_that_is_down() -> None:
+    (endpoint,) = named("cluster", "ServiceMonitor")["spec"]["endpoints"]
+    rules = yaml.safe_load((DEPLOY / "prometheus" / "rules.yaml").read_text())["groups"][0]["rules"]
+    (down,) = (rule for rule in rules if rule["alert"] == "LoomGrpcDown")
+
+    assert config_of("cluster").grpc.drain_grace_s > 120
+    assert down["for"] == "2m"
+    assert endpoint["relabelings"] == [
+        {
+            "sourceLabels": ["__meta_kubernetes_endpointslice_endpoint_conditions_terminating"],
+            "regex": "true",
+            "action": "drop",
+        }
+    ]
+
+
 @pytest.mark.parametrize("overlay", OVERLAYS)
 def test_ports_are_those_the_server_listens_on(overlay: str) -> None:
     server = named(overlay, "StatefulSet")
