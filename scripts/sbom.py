@@ -8,6 +8,7 @@ from __future__ import annotations
 import datetime as dt
 import json
 import os
+import re
 import subprocess
 import sys
 import uuid
@@ -64,7 +65,7 @@ def component(purl: str, package: licenses.Package) -> dict[str, Any]:
     return {
         "type": "library",
         "bom-ref": purl,
-        "name": package.name,
+        "name": re.sub("^pkg:[^/]+/", "", package.name),
         "version": package.version,
         "licenses": [{"expression": package.license}],
         "purl": purl,

@@ -102,9 +102,9 @@ async def test_a_client_with_another_kind_of_lock_tells_itself_what_it_brings_al
     assert after == Result(1, "", f"loom-grpc: {forbidden} See scripts/licenses.py.\n")
     assert bill == Result(0, "", "")
     told = json.loads((checkout / f"bills/loom-grpc-client-ruby-{__version__}.cdx.json").read_text())
-    assert [component["purl"] for component in told["components"]] == [
-        "pkg:gem/grpc@1.80.0",
-        "pkg:gem/bigdecimal@3.1.9",
+    assert [(component["name"], component["purl"]) for component in told["components"]] == [
+        ("grpc", "pkg:gem/grpc@1.80.0"),
+        ("bigdecimal", "pkg:gem/bigdecimal@3.1.9"),
     ]
 
 
