@@ -252,6 +252,26 @@ async def test_a_server_that_drains_gets_no_calls_and_ends_its_stream(tmp_path: 
     assert (events[-1].WhichOneof("event"), code) == ("completed", 0)
 
 
+async def test_an_envoy_that_drains_lets_its_streams_end(tmp_path: Path) -> None:
+    with (
+        served("serve", *FREE, cwd=tmp_path) as server,
+        envoy_before([server], tmp_path) as envoy,
+    ):
+        async with aiohttp.ClientSession(envoy.admin) as admin, client_of(envoy) as client:
+            busy = asyncio.create_task(_all_of(client, "mock-slow", 6))
+            await _busy_one(envoy, [server])
+            async with admin.post("/drain_listeners?graceful") as answer:
+                drains = answer.status
+            async with admin.get("/stats?filter=callers.downstream_rq_active") as answer:
+                during = await answer.text()
+            events = await busy
+            async with admin.get("/stats?filter=callers.downstream_rq_active") as answer:
+                after = await answer.text()
+
+    assert (drains, events[-1].WhichOneof("event")) == (200, "completed")
+    assert (during, after) == tuple(f"http.callers.downstream_rq_active: {number}\n" for number in (1, 0))
+
+
 async def _all_of(client: LoomClient, model: str, words: int) -> list[LlmEvent]:
     return [event async for event in client.stream("Hello", model=model, max_tokens=words)]
 
