@@ -71,6 +71,7 @@ class HttpConnection(HttpToolsProtocol):
         super().__init__(*args, **kwargs)
         self._in_head = True
         self._head_bytes = 0
+        """How much has arrived since a head was whole or a piece of a body came."""
         self._extensions: dict[str, Any] = {}
         """What the scope of every request has beside what uvicorn puts there."""
         self.lost: asyncio.Future[None] = self.loop.create_future()
@@ -90,25 +91,34 @@ class HttpConnection(HttpToolsProtocol):
         self.lost.set_result(None)
 
     def data_received(self, data: bytes) -> None:
-        """Takes what has arrived; a head without an end would fill the memory."""
+        """Takes what has arrived; a head or trailers without an end would fill the memory."""
+        self._head_bytes += len(data)
         super().data_received(data)
-        if self._in_head and not self.transport.is_closing():
-            self._head_bytes += len(data)
-            if self._head_bytes > MAX_HEAD_BYTES:
-                self._refuse(431, _TOO_LARGE)
+        if self._head_bytes > MAX_HEAD_BYTES and not self.transport.is_closing():
+            self._refuse(431, _TOO_LARGE)
 
     def on_message_begin(self) -> None:
         """Begins a request."""
         super().on_message_begin()
         self._in_head = True
-        self._head_bytes = 0
         if self._extensions:
             self.scope["extensions"] = self._extensions
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        """Takes a header. Trailers are none: a proxy that sees to headers may have let them pass."""
+        if self._in_head:
+            super().on_header(name, value)
 
     def on_headers_complete(self) -> None:
         """Begins to answer a request."""
         self._in_head = False
+        self._head_bytes = 0
         super().on_headers_complete()
+
+    def on_body(self, body: bytes) -> None:
+        """Takes a piece of a body."""
+        self._head_bytes = 0
+        super().on_body(body)
 
     def send_400_response(self, msg: str) -> None:
         """Refuses what is no HTTP."""

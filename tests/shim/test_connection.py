@@ -9,7 +9,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from tests.shim.serving import HI, WAIT_S, Shim, request, shim
+from tests.shim.serving import DONE, HI, WAIT_S, Shim, plays, request, shim
 
 MALFORMED = (
     b'{"error":"bad_request","message":"The HTTP request is malformed; a header may have a control character, '
@@ -118,3 +118,35 @@ async def test_whatever_is_sent_the_server_keeps_serving(path: str, headers: dic
 
     assert 400 <= found < 500
     assert after.status == 200
+
+
+CHAT = "/v1/chat/completions"
+
+
+def in_chunks(data: bytes) -> bytes:
+    """Writes a request with its body as a chunk and the end, after which there may be trailers."""
+    head, _, body = data.partition(b"\r\n\r\n")
+    head = head.replace(b"content-length: %d" % len(body), b"transfer-encoding: chunked")
+    return head + b"\r\n\r\n%x\r\n%b\r\n0\r\n" % (len(body), body)
+
+
+async def test_trailers_are_no_headers() -> None:
+    script = plays(DONE)
+    async with shim(gateway=script) as server:
+        await server.raw(in_chunks(request(CHAT)) + b"authorization: Bearer trailer\r\nx-request-id: trailer\r\n\r\n")
+
+    (call,) = script.calls
+    assert (call.metadata, call.tenant, call.request_id != "trailer") == ({}, "", True)
+
+
+@pytest.mark.parametrize("endless", [b"x: ", b""])
+async def test_trailers_without_an_end_are_refused(endless: bytes) -> None:
+    filler = b"x" if endless else b"a: b\r\n"
+    async with shim() as server:
+        reader, writer = await server.connect(in_chunks(request(CHAT)) + endless)
+        await server.get("/livez")  # so that this has been read
+        writer.write(filler * (70_000 // len(filler)))
+        answer = await asyncio.wait_for(reader.readuntil(b"}"), WAIT_S)
+        writer.close()
+
+    assert answer.startswith(b"HTTP/1.1 431 ")
