@@ -6,6 +6,7 @@ import asyncio
 import ssl
 from typing import Any, Final, cast
 
+import httptools
 from starlette.types import Scope
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
@@ -92,8 +93,12 @@ class HttpConnection(HttpToolsProtocol):
 
     def data_received(self, data: bytes) -> None:
         """Takes what has arrived; a head or trailers without an end would fill the memory."""
+        self._unset_keepalive_if_required()
         self._head_bytes += len(data)
-        super().data_received(data)
+        try:
+            self._feed(memoryview(data))
+        except httptools.HttpParserError:
+            self.send_400_response("")
         if self._head_bytes > MAX_HEAD_BYTES and not self.transport.is_closing():
             self._refuse(431, _TOO_LARGE)
 
@@ -113,12 +118,40 @@ class HttpConnection(HttpToolsProtocol):
         """Begins to answer a request."""
         self._in_head = False
         self._head_bytes = 0
-        super().on_headers_complete()
+        if not self._is_offer():
+            super().on_headers_complete()
 
     def on_body(self, body: bytes) -> None:
         """Takes a piece of a body."""
         self._head_bytes = 0
         super().on_body(body)
+
+    def on_message_complete(self) -> None:
+        """Ends a request."""
+        if not self._is_offer():
+            super().on_message_complete()
+
+    def _feed(self, data: memoryview) -> None:
+        """Has the parser read what has arrived. What follows the offer of another protocol it takes for that one, and stops."""
+        while data:
+            try:
+                self.parser.feed_data(data)
+                return
+            except httptools.HttpParserUpgrade as stop:
+                if not self._is_offer():
+                    return
+                head, data = self._head_without_offer(), data[stop.args[0] :]
+                self.parser = _parser(self)  # the other one may take the request for the last of the connection
+                self.parser.feed_data(head)
+
+    def _is_offer(self) -> bool:
+        """Tells whether the request offers to go on by another protocol, as Java's client does with each; it is then read again without."""
+        return self.parser.should_upgrade() and self.parser.get_method() != b"CONNECT"
+
+    def _head_without_offer(self) -> bytes:
+        version = self.parser.get_http_version().encode()
+        lines = [b": ".join(header) for header in self.headers if header[0] != b"upgrade"]
+        return b"\r\n".join([b"%b %b HTTP/%b" % (self.parser.get_method(), self.url, version), *lines, b"", b""])
 
     def send_400_response(self, msg: str) -> None:
         """Refuses what is no HTTP."""
@@ -129,3 +162,10 @@ class HttpConnection(HttpToolsProtocol):
         head = b"content-type: application/json\r\ncontent-length: %d\r\nconnection: close\r\n\r\n" % len(body)
         self.transport.write(STATUS_LINE[status] + head + body)
         self.transport.close()
+
+
+def _parser(connection: HttpConnection) -> httptools.HttpRequestParser:
+    """Makes a parser as uvicorn does: what follows a request that is the last of its connection is nothing."""
+    parser = httptools.HttpRequestParser(connection)
+    parser.set_dangerous_leniencies(lenient_data_after_close=True)
+    return parser

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import socket
 
+import orjson
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -121,6 +122,7 @@ async def test_whatever_is_sent_the_server_keeps_serving(path: str, headers: dic
 
 
 CHAT = "/v1/chat/completions"
+OFFER = b"connection: Upgrade, HTTP2-Settings\r\nupgrade: h2c\r\nhttp2-settings: AAEAAEAAAAIAAAAB\r\n"
 
 
 def in_chunks(data: bytes) -> bytes:
@@ -128,6 +130,39 @@ def in_chunks(data: bytes) -> bytes:
     head, _, body = data.partition(b"\r\n\r\n")
     head = head.replace(b"content-length: %d" % len(body), b"transfer-encoding: chunked")
     return head + b"\r\n\r\n%x\r\n%b\r\n0\r\n" % (len(body), body)
+
+
+async def said(reader: asyncio.StreamReader) -> str:
+    """Reads a whole answer and returns what the model says in it."""
+    async with asyncio.timeout(WAIT_S):
+        head = await reader.readuntil(b"\r\n\r\n")
+        size = int(head.partition(b"content-length: ")[2].split()[0])
+        return str(orjson.loads(await reader.readexactly(size))["choices"][0]["message"]["content"])
+
+
+async def test_a_request_that_offers_another_protocol_as_javas_client_does_is_answered_by_this_one() -> None:
+    sized = request(CHAT, HI | {"model": "mock/mock-echo"}).replace(b"connection: close\r\n", OFFER)
+    chunked = in_chunks(sized) + b"\r\n"
+    async with shim() as server:
+        reader, writer = await server.connect(sized)
+        answers = [await said(reader)]
+        for letter in sized + chunked:
+            writer.write(bytes([letter]))
+            await writer.drain()
+        answers += [await said(reader), await said(reader)]
+        writer.write(chunked + sized)
+        answers += [await said(reader), await said(reader)]
+        writer.close()
+
+    assert answers == ["hi"] * 5
+
+
+@pytest.mark.parametrize(("target", "status"), [(b"a:1", b"400"), (b"http://a/b", b"404"), (b"/livez", b"405")])
+async def test_nobody_gets_through_to_another_address(target: bytes, status: bytes) -> None:
+    async with shim() as server:
+        answer = await server.raw(b"CONNECT %b HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\nGET /" % target)
+
+    assert answer.startswith(b"HTTP/1.1 %b " % status)
 
 
 async def test_trailers_are_no_headers() -> None:
