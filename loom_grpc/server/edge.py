@@ -27,6 +27,8 @@ _TRANSPORT_SLACK: Final = 4
 _NOTICE_S: Final = 0.2
 """How long those who watch health get to leave before the server stops: grpcio then cancels the calls that it has not handed over yet,
 so that they end in CANCELLED (github.com/grpc/grpc/issues/41785, seen 2026-11-21)."""
+_AGAIN_S: Final = 1.0
+"""After a mistake the health of providers is followed again after this."""
 _LAST_WORD_S: Final = 0.5
 """How long before the end of the grace calls that are still under way are ended, so that their callers hear why."""
 
@@ -102,12 +104,18 @@ class GrpcEdge:
             return
         states = self._providers()
         self._health.tell(await anext(states))
-        self._following = asyncio.create_task(self._follow(states))
+        self._following = asyncio.create_task(self._follow(self._providers, states))
 
-    async def _follow(self, states: AsyncGenerator[Mapping[str, bool], None]) -> None:
-        async with aclosing(states):
-            async for state in states:
-                self._health.tell(state)
+    async def _follow(self, providers: Providers, states: AsyncGenerator[Mapping[str, bool], None]) -> None:
+        while True:
+            try:
+                async with aclosing(states):
+                    async for state in states:
+                        self._health.tell(state)
+            except Exception as error:  # noqa: BLE001 - a background loop goes on, whatever happens to one of its rounds
+                self._telemetry.crashed(None, error)
+            await asyncio.sleep(_AGAIN_S)
+            states = providers()
 
     def _takes_port(self, doorkeeper: grpc.aio.Server) -> bool:
         """Tells whether the server for those who connect to one that stops, and so takes no connections, has the port of that one."""

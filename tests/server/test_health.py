@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import io
+from collections.abc import AsyncGenerator, Mapping
 from typing import Any
 
 import grpc
@@ -13,9 +15,12 @@ from grpc_health.v1.health_pb2 import HealthCheckRequest, HealthCheckResponse
 from grpc_status import rpc_status
 
 from loom_grpc.config import Config
+from loom_grpc.server.edge import GrpcEdge
+from loom_grpc.telemetry import Telemetry
 from loom_grpc.v1.llm_service_pb2 import LlmRequest
 from loom_grpc.v1.message_pb2 import ROLE_USER, Message
 from tests.server.serving import HI, Serving, configuration, health_of, serving
+from tests.shim.serving import plays
 from tests.stand_in import Connection, json_answer, stand_in
 
 LLM, ADMIN = "loom_grpc.v1.LlmService", "loom_grpc.v1.AdminService"
@@ -93,6 +98,31 @@ async def test_providers_come_and_go_with_the_configuration() -> None:
 
     assert told == {"openai": ["SERVING", "SERVICE_UNKNOWN"], "zai": ["SERVICE_UNKNOWN", "SERVING"]}
     assert listed == dict.fromkeys(["", LLM, ADMIN, f"{LLM}/mock", f"{LLM}/zai"], "SERVING")
+
+
+async def test_a_mistake_is_logged_and_the_health_of_providers_is_told_all_the_same() -> None:
+    rounds = iter([True, False])
+
+    async def providers() -> AsyncGenerator[Mapping[str, bool], None]:
+        first = next(rounds)
+        yield {"mock": first}
+        if first:
+            await broken.wait()
+            raise KeyError("a mistake")
+        await asyncio.Event().wait()
+
+    broken, log = asyncio.Event(), io.BytesIO()
+    telemetry = Telemetry(configuration(), stream=log)
+    edge = GrpcEdge(configuration().grpc, plays(), telemetry, shared_port=False, providers=providers)
+    async with grpc.aio.insecure_channel(f"localhost:{await edge.start()}") as channel:
+        watch = health_of(channel).Watch(HealthCheckRequest(service=f"{LLM}/mock"))
+        told = [await heard(watch)]
+        broken.set()
+        told.append(await heard(watch))
+        await edge.drain(0)
+
+    assert told == ["SERVING", "NOT_SERVING"]
+    assert log.getvalue().count(b'"event":"crashed"') == 1
 
 
 async def test_while_it_drains_whoever_connects_is_told_so() -> None:
