@@ -8,13 +8,17 @@ from google.rpc import error_details_pb2, status_pb2
 
 from loom_grpc.core.errors import DOMAIN, LlmError
 
-_MAX_MESSAGE: Final = 1500
-"""Metadata has to fit into 8 KiB with everything else in it."""
+_MAX_MESSAGE_BYTES: Final = 1500
+"""Metadata has to fit into 8 KiB with everything else in it, and a byte of a message may take up three in it and two in the details."""
+_CUT: Final = "…"
 
 
 def message_of(error: LlmError) -> str:
     """Returns the error's message, cut to what metadata can hold."""
-    return error.message if len(error.message) <= _MAX_MESSAGE else error.message[: _MAX_MESSAGE - 1] + "…"
+    text = error.message.encode()
+    if len(text) <= _MAX_MESSAGE_BYTES:
+        return error.message
+    return text[: _MAX_MESSAGE_BYTES - len(_CUT.encode())].decode(errors="ignore") + _CUT
 
 
 def status_of(error: LlmError, request_id: str) -> status_pb2.Status:

@@ -236,6 +236,21 @@ async def test_a_refusal_is_told_by_reason_and_asked_again_only_where_that_helps
     assert "verysecret" not in repr(failure.value)
 
 
+async def test_an_error_in_any_script_fits_into_the_metadata_that_a_client_takes() -> None:
+    words = {"error": {"message": "\N{GRINNING FACE}" * 600, "type": "invalid_request_error"}}
+    limits = [("grpc.max_metadata_size", 8192), ("grpc.absolute_max_metadata_size", 8192)]
+    async with (
+        stand_in(json_answer(words, status=400)) as upstream,
+        serving(configuration(upstream.url)) as server,
+        grpc.aio.insecure_channel(f"localhost:{server.port}", options=limits) as channel,
+    ):
+        with pytest.raises(grpc.aio.AioRpcError) as failure:
+            await type(server.stub)(channel).Complete(HI)
+
+    message = failure.value.details() or ""
+    assert (failure.value.code(), message[-2:]) == (grpc.StatusCode.INVALID_ARGUMENT, "\N{GRINNING FACE}…")
+
+
 async def test_rich_errors_are_what_grpc_status_reads() -> None:
     refuse = json_answer({"error": {"message": "no"}}, status=429, retry_after="40")
     async with stand_in(refuse) as upstream, serving(configuration(upstream.url)) as server:
