@@ -14,6 +14,7 @@ NAME: Final[str] = health_pb2.DESCRIPTOR.services_by_name["Health"].full_name
 _SERVING: Final[int] = HealthCheckResponse.SERVING
 _NOT_SERVING: Final[int] = HealthCheckResponse.NOT_SERVING
 _SERVICE_UNKNOWN: Final[int] = HealthCheckResponse.SERVICE_UNKNOWN
+_LONG_NAME: Final = 100
 
 
 class Health(health_pb2_grpc.HealthServicer):
@@ -51,7 +52,7 @@ class Health(health_pb2_grpc.HealthServicer):
         """Tells a service's status; NOT_FOUND where nobody knows it."""
         status = self._statuses.get(request.service)
         if status is None:
-            message = f"No service {request.service!r} here; List names those there are."
+            message = f"No service {request.service[:_LONG_NAME]!r} here; List names those there are."
             await context.abort(grpc.StatusCode.NOT_FOUND, message)
         return HealthCheckResponse(status=status)
 

@@ -34,10 +34,11 @@ async def test_health_is_told_for_each_service(service: str) -> None:
     assert answer.status == health_pb2.HealthCheckResponse.SERVING
 
 
-async def test_health_of_an_unknown_service_is_not_found() -> None:
+@pytest.mark.parametrize("service", ["nobody", "n" * 20_000])
+async def test_health_of_an_unknown_service_is_not_found(service: str) -> None:
     async with serving(configuration()) as server:
         with pytest.raises(grpc.aio.AioRpcError) as failure:
-            await health_of(server.channel).Check(health_pb2.HealthCheckRequest(service="nobody"))
+            await health_of(server.channel).Check(health_pb2.HealthCheckRequest(service=service))
 
     assert failure.value.code() == grpc.StatusCode.NOT_FOUND
 
