@@ -12,6 +12,8 @@ from loom_grpc.core.errors import INVALID_REQUEST, LlmError
 
 M = TypeVar("M", bound=Message)
 
+_MAX_FIELDS: Final = 50_000
+"""After so many fields nothing more is looked at: 16 MiB of empty ones would hold the event loop up for ten seconds."""
 _VARINT: Final = 0
 _FIXED: Final = {1: 8, 5: 4}
 _BYTES: Final = 2
@@ -35,16 +37,17 @@ def read_message(message: M, data: bytes) -> M:
 def misfit(descriptor: Any, data: bytes) -> str:
     """Names what keeps `data` from being such a message: a text field that is not UTF-8, or the bytes as a whole."""
     try:
-        field = _bad_text(descriptor, data, "")
-    except (IndexError, ValueError):
+        field = _bad_text(descriptor, data, "", iter(range(_MAX_FIELDS)))
+    except (IndexError, ValueError, StopIteration):
         field = ""
     return f"{field}: is not valid UTF-8." if field else f"The request is not a {descriptor.full_name} message."
 
 
-def _bad_text(descriptor: Any, data: bytes, prefix: str) -> str:
-    """Returns the path of the first text that is not UTF-8; empty when there is none."""
+def _bad_text(descriptor: Any, data: bytes, prefix: str, looks: Iterator[int]) -> str:
+    """Returns the path of the first text that is not UTF-8; empty when there is none. Raises `StopIteration` when `looks` are used up."""
     seen: dict[int, int] = {}
     for number, value in _fields(data):
+        next(looks)
         field = descriptor.fields_by_number.get(number)
         if field is None or value is None:
             continue
@@ -52,19 +55,19 @@ def _bad_text(descriptor: Any, data: bytes, prefix: str) -> str:
         if field.is_repeated:
             path += f"[{seen.setdefault(number, 0)}]"
             seen[number] += 1
-        if bad := _check(field, value, path):
+        if bad := _check(field, value, path, looks):
             return bad
     return ""
 
 
-def _check(field: FieldDescriptor, value: bytes, path: str) -> str:
+def _check(field: FieldDescriptor, value: bytes, path: str, looks: Iterator[int]) -> str:
     if field.type == FieldDescriptor.TYPE_STRING:
         try:
             value.decode()
         except UnicodeDecodeError:
             return path
     elif field.type == FieldDescriptor.TYPE_MESSAGE and field.message_type is not None:
-        return _bad_text(field.message_type, value, f"{path}.")
+        return _bad_text(field.message_type, value, f"{path}.", looks)
     return ""
 
 

@@ -30,6 +30,15 @@ def test_bytes_of_another_kind_are_refused_as_a_whole(data: bytes) -> None:
     assert misfit(LlmRequest.DESCRIPTOR, data) == WHOLE
 
 
+def test_only_the_beginning_of_very_many_fields_is_looked_at() -> None:
+    model, bad = b"\x12\x00", b"\x12\x01\xff"
+    messages = b"\x1a\x06" + model * 3
+    near, far = (messages * count + bad for count in (1_000, 100_000))
+
+    assert misfit(LlmRequest.DESCRIPTOR, near) == "model: is not valid UTF-8."
+    assert misfit(LlmRequest.DESCRIPTOR, far) == WHOLE
+
+
 @given(st.binary(max_size=200))
 def test_any_bytes_get_an_explanation(data: bytes) -> None:
     assert misfit(LlmRequest.DESCRIPTOR, data)
