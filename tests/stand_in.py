@@ -181,8 +181,10 @@ async def stand_in(*scripts: Script) -> AsyncIterator[StandIn]:
         yield upstream
     finally:
         server.close()
+        await server.wait_closed()
+        for _ in range(3):  # turns, after which a connection that came just now is one of the open ones
+            await asyncio.sleep(0)
         for transport in upstream.open:
             transport.abort()
-        await server.wait_closed()
         while upstream.open:  # noqa: ASYNC110 - a turn of the event loop is all that it takes
             await asyncio.sleep(0)

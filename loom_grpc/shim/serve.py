@@ -20,6 +20,8 @@ from loom_grpc.telemetry import Telemetry
 
 _KEEP_ALIVE_S: Final = 75
 """How long an idle connection stays open: longer than load balancers keep theirs, or they would use one that is just closing."""
+_ACCEPTING: Final = 3
+"""After so many turns of the event loop a connection that came just now is one of the open ones."""
 _FAREWELL_S: Final = 1.0
 """How long calls that were cancelled at the end of the grace get to tell their callers."""
 
@@ -72,6 +74,8 @@ class HttpEdge:
         self._ticking.cancel()
         for listener in self._server.servers:
             listener.close()
+        for _ in range(_ACCEPTING):
+            await asyncio.sleep(0)
         for connection in self.connections():
             connection.shutdown()
         if not await self._done(grace_s):

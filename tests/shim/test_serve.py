@@ -54,6 +54,26 @@ async def test_a_stream_in_flight_is_finished_before_the_server_stops() -> None:
     assert rest.endswith(b"0\r\n\r\n")
 
 
+@pytest.mark.parametrize("turns", range(6))
+async def test_a_connection_that_came_just_before_the_end_is_closed(turns: int) -> None:
+    server = edge(configuration())
+    with socket.create_connection(("127.0.0.1", await server.start()), WAIT_S) as peer:
+        for _ in range(turns):  # of the event loop, after which the connection is more or less accepted
+            await asyncio.sleep(0)
+
+        await server.drain(0)
+
+        assert await asyncio.to_thread(end_of, peer) == b""
+
+
+def end_of(peer: socket.socket) -> bytes:
+    """Waits until the other side has ended the connection."""
+    try:
+        return peer.recv(1)
+    except ConnectionResetError:
+        return b""
+
+
 async def test_a_stream_that_takes_longer_than_the_grace_is_told_and_cancelled() -> None:
     slow = Slow()
     async with shim(gateway=slow.script) as server:
