@@ -92,8 +92,10 @@ class Guard:
             call.before_attempt = None
             spent = _spent(bill.charges, terms.tariffs) - more.nanos if money else 0
             amounts = used(limits, bill.tokens()) + [spent] * len(money)
-            await terms.meter.settle(grant, amounts, terms.clock())
-            await more.settle()
+            try:
+                await terms.meter.settle(grant, amounts, terms.clock())
+            finally:
+                await more.settle()
 
     def _money(self, call: Call, now: float) -> list[Claim]:
         """Returns what a call may cost at most, as each of its caller's budgets is asked for it."""
@@ -132,9 +134,14 @@ class _More:
             self.nanos += nanos
 
     async def settle(self) -> None:
-        """Says that it was spent."""
-        for grant, nanos in self._grants:
+        """Says that it was spent, all of it also where this is cancelled."""
+        if not self._grants:
+            return
+        grant, nanos = self._grants.pop()
+        try:
             await self._terms.meter.settle(grant, [nanos] * len(self._money), self._terms.clock())
+        finally:
+            await self.settle()
 
 
 def _spent(charges: Sequence[Charge], tariffs: Tariffs) -> int:

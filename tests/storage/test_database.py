@@ -5,10 +5,9 @@ import itertools
 import sqlite3
 import stat
 import sys
-from collections.abc import AsyncIterator, Callable, Coroutine, Generator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import closing
 from pathlib import Path
-from typing import Any
 
 import pytest
 from sqlalchemy import select, text, update
@@ -17,6 +16,7 @@ from loom_grpc.core.account import StoreError
 from loom_grpc.storage.database import Database
 from loom_grpc.storage.migration import Change
 from loom_grpc.storage.tables import ACCOUNT_REVISION
+from tests.cut import Cut
 from tests.postgres import PASSWORD, Databases, Postgres, postgres_server
 from tests.program import run
 
@@ -216,33 +216,6 @@ async def test_a_cancelled_transaction_is_taken_back_and_its_connection_not_lost
 
     assert await number(database) == 0
     await add_one(database)
-
-
-class Cut:
-    """Awaits something that is cancelled when it waits for the nth time; `waits` tells how often it did."""
-
-    def __init__(self, what: Coroutine[Any, Any, object], at: int) -> None:
-        self._what = what
-        self._at = at
-        self.waits = 0
-
-    def __await__(self) -> Generator[Any, Any, object]:
-        what = self._what.__await__()
-        try:
-            waiting = next(what)
-            while True:
-                self.waits += 1
-                if self.waits == self._at:
-                    waiting = what.throw(asyncio.CancelledError())
-                    continue
-                try:
-                    yield waiting
-                except BaseException as error:  # noqa: BLE001 - it is for what is awaited
-                    waiting = what.throw(error)
-                else:
-                    waiting = what.send(None)
-        except StopIteration as end:
-            return end.value
 
 
 async def test_a_write_that_is_cancelled_at_any_point_leaves_nothing_locked(opened: Open, url: str) -> None:
