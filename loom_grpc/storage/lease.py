@@ -51,22 +51,19 @@ class Lease:
             async with _beside(self._prolong()):
                 yield
         finally:
-            # When the database cannot be had now, the lease ends by itself; what was saved is saved.
-            with suppress(StoreError):
-                await self._execute(delete(ACCOUNT_HOLD).where(self._mine))
+            await _to_its_end(self._let_go())
 
     @asynccontextmanager
     async def held_if_free(self) -> AsyncIterator[bool]:
         """Gives whether nobody else holds it, and then keeps everybody else from it; raises `StoreError`."""
-        if not await self._try_to_take():
-            yield False
-            return
         try:
+            if not await self._try_to_take():
+                yield False
+                return
             async with _beside(self._prolong()):
                 yield True
         finally:
-            with suppress(StoreError):
-                await self._execute(delete(ACCOUNT_HOLD).where(self._mine))
+            await _to_its_end(self._let_go())
 
     async def _take(self) -> None:
         longest_s = 1.5 * self._lease_s
@@ -93,6 +90,11 @@ class Lease:
             with suppress(StoreError):
                 await self._execute(longer)
 
+    async def _let_go(self) -> None:
+        # When the database cannot be had now, the lease ends by itself; what was saved is saved.
+        with suppress(StoreError):
+            await self._execute(delete(ACCOUNT_HOLD).where(self._mine))
+
     async def _execute(self, statement: Any) -> list[Any]:
         async with self._database.write() as connection:
             result = await connection.execute(statement)
@@ -108,3 +110,13 @@ async def _beside(work: Coroutine[Any, Any, None]) -> AsyncIterator[None]:
     finally:
         task.cancel()
         await asyncio.wait([task])
+
+
+async def _to_its_end(work: Coroutine[Any, Any, None]) -> None:
+    """Does something. Cancelling waits for its end."""
+    task = asyncio.create_task(work)
+    try:
+        await asyncio.shield(task)
+    except asyncio.CancelledError:
+        await asyncio.wait([task])
+        raise

@@ -1,9 +1,11 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import signal
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager, suppress
 
 import pytest
 from sqlalchemy import func, select
@@ -12,6 +14,7 @@ from loom_grpc.core.account import AccountRef, StoreError
 from loom_grpc.storage.database import Database
 from loom_grpc.storage.lease import Lease
 from loom_grpc.storage.tables import ACCOUNT_HOLD
+from tests.cut import Cut
 from tests.postgres import Databases
 from tests.program import ROOT, environment
 
@@ -80,6 +83,25 @@ async def test_one_who_gives_up_leaves_the_others_hold(database: Database) -> No
         await asyncio.wait([waiting])
 
         assert (waiting.cancelled(), await holds(database)) == (True, 1)
+
+
+@pytest.mark.parametrize("how", [Lease.held, Lease.held_if_free])
+async def test_one_who_is_cancelled_at_any_point_holds_nothing(
+    database: Database, how: Callable[[Lease], AbstractAsyncContextManager[object]]
+) -> None:
+    await database.ready()
+
+    async def hold() -> None:
+        async with how(Lease(database, REF, 60.0)):
+            await asyncio.sleep(0)
+
+    for at in itertools.count(1):
+        cut = Cut(hold(), at)
+        with suppress(asyncio.CancelledError):
+            await cut
+        assert (at, await holds(database)) == (at, 0)
+        if cut.waits < at:
+            break
 
 
 async def test_what_was_done_stands_when_letting_go_fails(postgres: Databases) -> None:
