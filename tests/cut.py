@@ -8,11 +8,15 @@ from typing import Any
 
 
 class Cut:
-    """Awaits something that is cancelled when it waits for the nth time; `waits` tells how often it did."""
+    """Awaits something that is cancelled when it waits for the nth time, or, where it is `late`, when what it waited for has come.
 
-    def __init__(self, what: Coroutine[Any, Any, object], at: int) -> None:
+    `waits` tells how often it did.
+    """
+
+    def __init__(self, what: Coroutine[Any, Any, object], at: int, *, late: bool = False) -> None:
         self._what = what
         self._at = at
+        self._late = late
         self.waits = 0
 
     def __await__(self) -> Generator[Any, Any, object]:
@@ -21,11 +25,12 @@ class Cut:
             waiting = next(what)
             while True:
                 self.waits += 1
-                if self.waits == self._at:
-                    waiting = what.throw(asyncio.CancelledError())
-                    continue
+                is_cut = self.waits == self._at
                 try:
-                    yield waiting
+                    if not is_cut or self._late:
+                        yield waiting
+                    if is_cut:
+                        raise asyncio.CancelledError
                 except BaseException as error:  # noqa: BLE001 - it is for what is awaited
                     waiting = what.throw(error)
                 else:

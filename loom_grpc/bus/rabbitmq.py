@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Mappin
 from contextlib import asynccontextmanager, contextmanager, suppress
 from typing import Any, Final, NamedTuple, TypeVar
 
-from aio_pika import DeliveryMode, Message, connect
+from aio_pika import Connection, DeliveryMode, Message
 from aio_pika.abc import AbstractChannel, AbstractConnection, AbstractExchange, AbstractIncomingMessage, AbstractQueue
 from aio_pika.exceptions import (
     CONNECTION_EXCEPTIONS,
@@ -229,19 +229,20 @@ async def _open(url: str, config: BusConfig) -> _Line:
     """Connects and makes what is not there yet; raises `StoreError`."""
     with _explained(url):
         check_url(url)
-        connection = await _aside(_connect(url), _CONNECT_S)
+        connection = _connection(url)
         try:
+            await _aside(connection.connect(), _CONNECT_S)  # the library knows no time limit for the greeting
             return await _aside(_declare(url, connection, config), _CONNECT_S)
         except BaseException:
             await _close(connection)
             raise
 
 
-async def _connect(url: str) -> AbstractConnection:
+def _connection(url: str) -> AbstractConnection:
+    """Returns what is still to connect, so that who is cancelled at that can close it whatever came of it."""
     parsed = URL(url)
     usual: Mapping[str, str] = {"heartbeat": _HEARTBEAT_S, "name": "loom-grpc"}
-    # The library knows no time limit for the greeting; whoever waits for this has one.
-    return await connect(parsed.with_query({**usual, **parsed.query}))
+    return Connection(parsed.with_query({**usual, **parsed.query}))
 
 
 async def _declare(url: str, connection: AbstractConnection, config: BusConfig) -> _Line:

@@ -6,7 +6,8 @@ import asyncio
 import socket
 import uuid
 from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
+from itertools import count
 
 import aio_pika
 import pytest
@@ -18,6 +19,7 @@ from loom_grpc.config.audit import BusConfig
 from loom_grpc.core.account import StoreError
 from loom_grpc.core.errors import PROVIDER_UNAVAILABLE, LlmError
 from loom_grpc.v1.audit_pb2 import CallRecord
+from tests.cut import Cut
 from tests.rabbitmq_server import PASSWORD, RabbitServer, given_url
 
 WAIT_S = 20
@@ -277,6 +279,25 @@ async def test_cancelling_a_batch_leaves_a_sink_that_sends(url: str) -> None:
 
     async with beside(url) as channel:
         assert record(1000) in [message.body for message in await messages(channel, to.queue)]
+
+
+async def test_who_is_cancelled_when_something_has_just_come_about_leaves_no_connection(url: str) -> None:
+    to = config()
+
+    async def deliver() -> None:
+        async with sink(url, to) as sending:
+            await sending.send([record(1)])
+
+    for at in count(1):
+        cut = Cut(deliver(), at, late=True)
+        with suppress(asyncio.CancelledError):
+            await cut
+        others = asyncio.all_tasks() - {asyncio.current_task()}  # of which a connection has some
+        if others:
+            _, left = await asyncio.wait(others, timeout=WAIT_S)
+            assert (at, left) == (at, set())
+        if cut.waits < at:
+            break
 
 
 async def test_what_is_not_accepted_comes_again(url: str) -> None:
