@@ -8,7 +8,7 @@ import hashlib
 import os
 import time
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import asynccontextmanager, contextmanager, suppress
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeVar, cast
@@ -220,12 +220,14 @@ def _files(path: Path) -> _Files:
 
 
 async def _to_its_end(work: Callable[[], T]) -> T:
-    """Runs a change in a thread. Cancelling waits for its end, so that nothing changes behind the back of who let go."""
+    """Runs a change in a thread. Cancelling, however often, waits for its end, so that nothing changes behind the back of who let go."""
     change = asyncio.get_running_loop().run_in_executor(None, work)
     try:
         return await asyncio.shield(change)
     except asyncio.CancelledError:
-        await asyncio.wait({change})
+        while not change.done():
+            with suppress(asyncio.CancelledError):
+                await asyncio.wait({change})
         raise
 
 

@@ -622,6 +622,21 @@ async def test_a_change_that_is_cancelled_ends_before_the_account_is_let_go(stor
         assert await store.load() == {ALPHA: KEY}
 
 
+async def test_a_change_that_is_cancelled_again_and_again_is_waited_for(file: Path, made: Path) -> None:
+    store = FileStore(file)
+    async with started(HOLD_FILE, str(made / "credentials.lock")):
+        saving = asyncio.create_task(store.save(ALPHA, KEY))
+        for _ in range(3):
+            await asyncio.sleep(0)
+            saving.cancel()
+        ended, _ = await asyncio.wait([saving], timeout=0.2)
+        assert ended == set()
+
+    with pytest.raises(asyncio.CancelledError):
+        await saving
+    assert await store.load() == {ALPHA: KEY}
+
+
 SAVE_MANY = """
 import asyncio, sys
 from pathlib import Path
