@@ -202,7 +202,7 @@ impl Builder {
 
     /// Makes the client and sends nothing yet; a target, a key, metadata or certificates that cannot be used are `INVALID_REQUEST`.
     pub fn build(self) -> Result<Client, Error> {
-        let connection = Connection::lazy(&self.endpoint().map_err(|error| wrong("target or tls", &error))?);
+        let connection = Connection::lazy(self.endpoint().map_err(|error| wrong("target or tls", &error))?);
         let mut metadata = MetadataMap::new();
         if let Some(key) = &self.api_key {
             metadata.insert("authorization", bearer(key)?);

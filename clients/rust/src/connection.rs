@@ -1,15 +1,22 @@
 //! One HTTP/2 connection, and what an answer must be before tonic reads it.
 
+use std::future::poll_fn;
+use std::pin::pin;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
 use http_body_util::BodyExt;
+use tokio::sync::SetOnce;
 use tonic::body::Body;
 use tonic::codegen::http::{HeaderMap, Request, Response, StatusCode, header::CONTENT_TYPE};
 use tonic::codegen::{BoxFuture, Service, StdError};
 use tonic::metadata::MetadataMap;
 use tonic::transport::{Channel, Endpoint};
-use tonic::{Code, Status};
+use tonic::{Code, ConnectError, Status};
+
+use crate::error::sources;
 
 const USER_AGENT: &str = concat!("loom-grpc-rust/", env!("CARGO_PKG_VERSION"));
 /// How long opening a connection may take, by TCP and again by TLS; without it a call waits for as long as the system does.
@@ -21,12 +28,74 @@ const DETAILS: &str = "grpc-status-details-bin";
 
 /// What a client's stubs call over; it takes for gRPC only what is.
 #[derive(Clone, Debug)]
-pub struct Connection(Channel);
+pub struct Connection {
+    endpoint: Arc<Endpoint>,
+    line: Arc<Mutex<Option<Line>>>,
+}
+
+/// A connection that is opened by the first call, and again by the first after it was lost, until that fails. All calls that wait for it
+/// fail with it: tonic has each of them wait for an attempt of its own, one after the other.
+#[derive(Clone, Debug)]
+struct Line {
+    channel: Channel,
+    failure: Arc<SetOnce<Status>>,
+}
 
 impl Connection {
     /// Prepares the connection; it is opened by the first call, and again by the first after it was lost.
-    pub(crate) fn lazy(endpoint: &Endpoint) -> Self {
-        Self(endpoint.connect_lazy())
+    pub(crate) fn lazy(endpoint: Endpoint) -> Self {
+        Self { endpoint: Arc::new(endpoint), line: Arc::default() }
+    }
+
+    async fn ask(self, request: Request<Body>) -> Result<Response<Body>, Status> {
+        let line = self.line();
+        let answer = line.ask(request).await;
+        if let Err(status) = &answer
+            && sources(status).any(<dyn std::error::Error>::is::<ConnectError>)
+        {
+            self.give_up(&line, status);
+        }
+        answer
+    }
+
+    fn line(&self) -> Line {
+        let open = || Line { channel: self.endpoint.connect_lazy(), failure: Arc::default() };
+        self.current().get_or_insert_with(open).clone()
+    }
+
+    /// Has the next call open another line.
+    fn give_up(&self, line: &Line, status: &Status) {
+        self.current().take_if(|current| Arc::ptr_eq(&current.failure, &line.failure));
+        let _ = line.failure.set(status.clone()); // the first to tell is enough
+    }
+
+    fn current(&self) -> MutexGuard<'_, Option<Line>> {
+        self.line.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Line {
+    /// Waits for the answer, and until the request is on its way also for the line's failure.
+    async fn ask(&self, request: Request<Body>) -> Result<Response<Body>, Status> {
+        let sent = Arc::new(AtomicBool::new(false));
+        let mut answer = pin!(self.answer(request.map(|body| telling(body, sent.clone()))));
+        let mut failure = pin!(self.failure.wait());
+        poll_fn(|context| match answer.as_mut().poll(context) {
+            Poll::Pending if !sent.load(Ordering::Relaxed) => {
+                failure.as_mut().poll(context).map(|status| Err(status.clone()))
+            }
+            answer => answer,
+        })
+        .await
+    }
+
+    async fn answer(&self, request: Request<Body>) -> Result<Response<Body>, Status> {
+        let mut channel = self.channel.clone();
+        let answer = async {
+            poll_fn(|context| channel.poll_ready(context)).await?;
+            channel.call(request).await
+        };
+        answer.await.map_err(|error| Status::from_error(error.into()))
     }
 }
 
@@ -35,14 +104,22 @@ impl Service<Request<Body>> for Connection {
     type Error = StdError;
     type Future = BoxFuture<Response<Body>, StdError>;
 
-    fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), StdError>> {
-        Service::poll_ready(&mut self.0, context).map_err(Into::into)
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), StdError>> {
+        Poll::Ready(Ok(()))
     }
 
     fn call(&mut self, request: Request<Body>) -> Self::Future {
-        let answer = self.0.call(request);
+        let answer = self.clone().ask(request);
         Box::pin(async move { Ok(readable(checked(answer.await?)?)) })
     }
+}
+
+/// Tells when the first of a request is taken, which is once it has a connection.
+fn telling(body: Body, sent: Arc<AtomicBool>) -> Body {
+    Body::new(body.map_frame(move |frame| {
+        sent.store(true, Ordering::Relaxed);
+        frame
+    }))
 }
 
 pub(crate) fn endpoint(target: &str, secure: bool) -> Result<Endpoint, tonic::transport::Error> {

@@ -158,7 +158,8 @@ fn details(status: &Status) -> String {
     if texts.is_empty() { "no details".to_owned() } else { texts.join(": ") }
 }
 
-fn sources(status: &Status) -> impl Iterator<Item = &(dyn std::error::Error + 'static)> {
+/// Returns what a status was made from.
+pub(crate) fn sources(status: &Status) -> impl Iterator<Item = &(dyn std::error::Error + 'static)> {
     std::iter::successors(std::error::Error::source(status), |error| error.source())
 }
 

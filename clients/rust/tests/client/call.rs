@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use loom_grpc::v1::{ListModelsRequest, ListModelsResponse};
-use loom_grpc::{Client, ErrorReason, Model};
+use loom_grpc::{Client, ClientTlsConfig, ErrorReason, Model};
 use prost::Message;
 use tokio::net::TcpListener;
 
@@ -58,6 +58,31 @@ async fn what_cannot_be_sent_is_refused_before_anything_is() {
     assert_eq!(value.to_string(), "INVALID_REQUEST: metadata: the value of x-team must be printable ASCII");
     assert_eq!(target.reason, ErrorReason::InvalidRequest);
     assert!(target.message.starts_with("target or tls: "), "{target}");
+}
+
+#[test]
+fn a_client_can_be_made_before_there_is_a_runtime() {
+    let client = Client::new("127.0.0.1:1").unwrap();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+
+    let error = runtime.block_on(client.complete("Hi")).unwrap_err();
+
+    assert!(error.message.contains("Connection refused"), "{error}");
+}
+
+#[tokio::test]
+async fn calls_that_wait_for_a_connection_fail_together() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let target = listener.local_addr().unwrap().to_string();
+    let client = Client::builder(target).tls(ClientTlsConfig::new().with_enabled_roots()).build().unwrap();
+    let hang_up_once = async { drop(listener.accept().await.unwrap()) };
+
+    let (first, second, mut stream) = (client.complete("Hi"), client.complete("Hi"), client.stream("Hi"));
+    let (first, second, third, ()) = tokio::join!(first, second, stream.next(), hang_up_once);
+
+    let first = first.unwrap_err();
+    assert_eq!(first.name(), "PROVIDER_UNAVAILABLE", "{first}");
+    assert_eq!((second.unwrap_err(), third.unwrap().unwrap_err()), (first.clone(), first));
 }
 
 #[tokio::test]
