@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use prost::Message;
+use tonic::codegen::http::uri::Authority;
 use tonic::metadata::{AsciiMetadataKey, AsciiMetadataValue, MetadataMap};
 use tonic::{Request, Response, Status};
 
@@ -202,6 +203,7 @@ impl Builder {
 
     /// Makes the client and sends nothing yet; a target, a key, metadata or certificates that cannot be used are `INVALID_REQUEST`.
     pub fn build(self) -> Result<Client, Error> {
+        host_and_port(&self.target)?;
         let connection = Connection::lazy(self.endpoint().map_err(|error| wrong("target or tls", &error))?);
         let mut metadata = MetadataMap::new();
         if let Some(key) = &self.api_key {
@@ -232,6 +234,15 @@ impl fmt::Debug for Builder {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         formatter.debug_struct("Builder").field("target", &self.target).finish_non_exhaustive()
     }
+}
+
+/// Refuses what a URI would take beside a host and a port: a path, a name and a password, and a scheme, as a host's name.
+fn host_and_port(target: &str) -> Result<(), Error> {
+    let authority = target.parse::<Authority>().ok().filter(|it| !it.host().is_empty() && !target.contains('@'));
+    if authority.and_then(|it| it.port_u16()).is_none() {
+        return Err(Error::new(ErrorReason::InvalidRequest, "target: must be host:port"));
+    }
+    Ok(())
 }
 
 fn bearer(key: &str) -> Result<AsciiMetadataValue, Error> {

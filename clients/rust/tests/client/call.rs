@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use loom_grpc::v1::{ListModelsRequest, ListModelsResponse};
-use loom_grpc::{Client, ClientTlsConfig, ErrorReason, Model};
+use loom_grpc::{Client, ClientTlsConfig, Model};
 use prost::Message;
 use tokio::net::TcpListener;
 
@@ -51,13 +51,33 @@ async fn what_cannot_be_sent_is_refused_before_anything_is() {
     let key = Client::builder("127.0.0.1:1").api_key("se cret").build().unwrap_err();
     let name = Client::new("127.0.0.1:1").unwrap().with_metadata("x team", "red").unwrap_err();
     let value = Client::new("127.0.0.1:1").unwrap().with_metadata("x-team", "röd").unwrap_err();
-    let target = Client::new("not a target").unwrap_err();
 
     assert_eq!(key.to_string(), "INVALID_REQUEST: api_key: must be printable ASCII without spaces or line breaks");
     assert_eq!(name.to_string(), "INVALID_REQUEST: metadata: \"x team\" is not a name for text");
     assert_eq!(value.to_string(), "INVALID_REQUEST: metadata: the value of x-team must be printable ASCII");
-    assert_eq!(target.reason, ErrorReason::InvalidRequest);
-    assert!(target.message.starts_with("target or tls: "), "{target}");
+}
+
+#[test]
+fn a_target_is_a_host_and_a_port() {
+    for target in [
+        "",
+        "here",
+        ":1",
+        "here:",
+        "here:65536",
+        "not a target:1",
+        "::1:1",
+        "http://here:1",
+        "here:1/path",
+        "ada:secret@here:1",
+    ] {
+        let error = Client::new(target).unwrap_err();
+
+        assert_eq!(error.to_string(), "INVALID_REQUEST: target: must be host:port", "{target}");
+    }
+    for target in ["here:1", "127.0.0.1:50051", "[::1]:50051", "loom.example.com:443"] {
+        assert_eq!(Client::new(target).unwrap().target(), target);
+    }
 }
 
 #[test]
