@@ -264,7 +264,8 @@ fn insert(metadata: &mut MetadataMap, name: &str, value: &str) -> Result<(), Err
         let message = format!("metadata: the value of {name} must be printable ASCII");
         return Err(Error::new(ErrorReason::InvalidRequest, message));
     }
-    let value = value.parse::<AsciiMetadataValue>().map_err(|error| wrong(name, &error))?;
+    let mut value = value.parse::<AsciiMetadataValue>().map_err(|error| wrong(name, &error))?;
+    value.set_sensitive(key == "authorization"); // so that its Debug shows nothing
     metadata.insert(key, value);
     Ok(())
 }

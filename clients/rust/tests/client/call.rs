@@ -37,11 +37,11 @@ async fn the_key_is_never_shown() {
     let shown = format!("{builder:?}");
     let client = builder.build().unwrap();
     let request = client.request(());
+    let other = client.with_metadata("Authorization", "Bearer k-secret").unwrap().request(());
     let error = client.complete("Hi").await.unwrap_err();
 
-    for text in
-        [shown, format!("{client:?} {:?}", client.stream("Hi")), format!("{request:?}"), format!("{error:?} {error}")]
-    {
+    let calls = format!("{client:?} {:?} {request:?} {other:?}", client.stream("Hi"));
+    for text in [shown, calls, format!("{error:?} {error}")] {
         assert!(!text.contains("k-secret"), "{text}");
     }
 }
