@@ -24,6 +24,8 @@ pub(crate) const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 /// A model may think for minutes without a word: pings tell that from a dead connection.
 const PING_INTERVAL: Duration = Duration::from_secs(30);
 const PING_TIMEOUT: Duration = Duration::from_secs(10);
+/// Of an answer's or its end's metadata; h2's own 16 KiB are less than a server may have to say, and far over them it ends the connection.
+const MAX_HEADER_BYTES: u32 = 1024 * 1024;
 const DETAILS: &str = "grpc-status-details-bin";
 
 /// What a client's stubs call over; it takes for gRPC only what is.
@@ -127,6 +129,7 @@ pub(crate) fn endpoint(target: &str, secure: bool) -> Result<Endpoint, tonic::tr
     Ok(Endpoint::from_shared(format!("{scheme}://{target}"))?
         .user_agent(USER_AGENT)?
         .connect_timeout(CONNECT_TIMEOUT)
+        .http2_max_header_list_size(MAX_HEADER_BYTES)
         .http2_keep_alive_interval(PING_INTERVAL)
         .keep_alive_timeout(PING_TIMEOUT))
 }

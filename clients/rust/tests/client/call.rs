@@ -7,7 +7,7 @@ use loom_grpc::{Client, ClientTlsConfig, Model};
 use prost::Message;
 use tokio::net::TcpListener;
 
-use crate::fake::{Act, BEGIN, Fake, answer, message, ok};
+use crate::fake::{Act, BEGIN, Fake, answer, end, message, ok};
 
 #[tokio::test]
 async fn the_key_the_metadata_and_the_timeout_are_sent() {
@@ -131,6 +131,17 @@ async fn a_request_over_the_limit_is_refused() {
 
     assert_eq!(error.name(), "INVALID_REQUEST");
     assert_eq!(error.message, "A message or its metadata is too large (67108876 bytes are larger than max, 67108864).");
+}
+
+#[tokio::test]
+async fn an_error_of_many_words_is_read() {
+    let words = "word ".repeat(50_000);
+    let server = Fake::saying(vec![BEGIN, end([("grpc-status", "3"), ("grpc-message", &words)])]).await;
+
+    let error = server.client().complete("Hi").await.unwrap_err();
+
+    assert_eq!(error.name(), "INVALID_REQUEST");
+    assert_eq!(error.message, format!("The server at {} refused the request ({words}).", server.target));
 }
 
 #[tokio::test]
