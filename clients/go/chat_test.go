@@ -28,6 +28,15 @@ func TestTheChat(t *testing.T) {
 		}
 	})
 
+	t.Run("answers a long line", func(t *testing.T) {
+		line := strings.Repeat("x", 100_000)
+		words := chat("mock-echo")
+		words.Stdin = strings.NewReader(line + "\nAnd now?\n")
+		if said, err := words.CombinedOutput(); err != nil || string(said) != "> "+line+"\n> And now?\n> \n" {
+			t.Errorf("%d bytes, %v", len(said), err)
+		}
+	})
+
 	t.Run("says why there is no answer, and goes on", func(t *testing.T) {
 		quota := chat("mock-quota")
 		quota.Stdin = strings.NewReader("Hello\n")

@@ -18,6 +18,9 @@ import (
 	"github.com/loom-grpc/loom-grpc/clients/go/loompb"
 )
 
+// longestLine is what the server takes; the scanner's own limit of 64 KiB would end the conversation.
+const longestLine = 64 << 20
+
 func main() {
 	target := flag.String("target", loom.DefaultTarget, "where the server is")
 	model := flag.String("model", "", "the model; empty means the provider's default")
@@ -44,6 +47,7 @@ func main() {
 // converse answers line by line. A question that got no whole answer is forgotten.
 func converse(client *loom.Client, request *loompb.LlmRequest) {
 	lines := bufio.NewScanner(os.Stdin)
+	lines.Buffer(nil, longestLine)
 	for fmt.Print("> "); lines.Scan(); fmt.Print("> ") {
 		if strings.TrimSpace(lines.Text()) == "" {
 			continue
