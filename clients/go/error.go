@@ -98,9 +98,10 @@ var meanings = map[codes.Code]meaning{
 }
 
 var (
-	otherwise = meaning{loompb.ErrorReason_ERROR_REASON_INTERNAL, "The call to the server at {target} failed ({details})."}
-	tooLarge  = meaning{loompb.ErrorReason_ERROR_REASON_INVALID_REQUEST, "A message or its metadata is too large ({details})."}
-	unended   = meaning{
+	otherwise  = meaning{loompb.ErrorReason_ERROR_REASON_INTERNAL, "The call to the server at {target} failed ({details})."}
+	tooLarge   = meaning{loompb.ErrorReason_ERROR_REASON_INVALID_REQUEST, "A message or its metadata is too large ({details})."}
+	unsendable = meaning{loompb.ErrorReason_ERROR_REASON_INVALID_REQUEST, "The request cannot be sent ({details})."}
+	unended    = meaning{
 		loompb.ErrorReason_ERROR_REASON_PROVIDER_BAD_RESPONSE, "The answer of the server at {target} ended without being complete.",
 	}
 )
@@ -113,6 +114,8 @@ var byWords = []struct {
 	{"larger than max", tooLarge},
 	{"metadata size exceeds", tooLarge},
 	{"header list size", tooLarge},
+	{"error while marshaling", unsendable}, // text that is not UTF-8
+	{"header key \"", unsendable},
 }
 
 // meaning reads what a failed call says; without the details of a loom-grpc server the reason follows from the status code.

@@ -264,6 +264,24 @@ func TestMessagesMayHave64MiBBothWaysAndNoMore(t *testing.T) {
 	}
 }
 
+func TestWhatCannotBeSentIsAnInvalidRequest(t *testing.T) {
+	t.Parallel()
+	_, address := serve(t, holding(started()))
+	client := connect(t, address)
+	wrong := metadata.AppendToOutgoingContext(t.Context(), "x-team", "röd")
+
+	_, text := client.Complete(t.Context(), loom.Prompt("caf\xe9"))
+	_, streamed := drain(client.Stream(t.Context(), loom.Prompt("caf\xe9")))
+	_, value := client.Complete(wrong, loom.Prompt("Hello!"))
+
+	for _, err := range []error{text, streamed, value} {
+		var failure *loom.Error
+		if !errors.As(err, &failure) || failure.Name() != "INVALID_REQUEST" || !strings.HasPrefix(failure.Message, "The request cannot be sent (") {
+			t.Errorf("got %v", err)
+		}
+	}
+}
+
 func TestAConnectionThatBreaksIsUnavailable(t *testing.T) {
 	t.Parallel()
 	_, address := serve(t, holding(started()))
