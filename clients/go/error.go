@@ -101,7 +101,10 @@ var (
 	otherwise  = meaning{loompb.ErrorReason_ERROR_REASON_INTERNAL, "The call to the server at {target} failed ({details})."}
 	tooLarge   = meaning{loompb.ErrorReason_ERROR_REASON_INVALID_REQUEST, "A message or its metadata is too large ({details})."}
 	unsendable = meaning{loompb.ErrorReason_ERROR_REASON_INVALID_REQUEST, "The request cannot be sent ({details})."}
-	unended    = meaning{
+	closed     = meaning{
+		loompb.ErrorReason_ERROR_REASON_PROVIDER_UNAVAILABLE, "The client of the server at {target} has been closed ({details}).",
+	}
+	unended = meaning{
 		loompb.ErrorReason_ERROR_REASON_PROVIDER_BAD_RESPONSE, "The answer of the server at {target} ended without being complete.",
 	}
 )
@@ -116,6 +119,7 @@ var byWords = []struct {
 	{"header list size", tooLarge},
 	{"error while marshaling", unsendable}, // text that is not UTF-8
 	{"header key \"", unsendable},
+	{"client connection is closing", closed},
 }
 
 // meaning reads what a failed call says; without the details of a loom-grpc server the reason follows from the status code.

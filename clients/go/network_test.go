@@ -282,6 +282,32 @@ func TestWhatCannotBeSentIsAnInvalidRequest(t *testing.T) {
 	}
 }
 
+func TestAClosedClientSaysSo(t *testing.T) {
+	t.Parallel()
+	_, address := serve(t, holding(started()))
+	client, err := loom.New(address)
+	if err != nil {
+		t.Fatal(err)
+	}
+	stream := client.Stream(t.Context(), loom.Prompt("Hello!"))
+	if _, err := stream.Recv(); err != nil {
+		t.Fatal(err)
+	}
+	if err := client.Close(); err != nil {
+		t.Fatal(err)
+	}
+
+	_, inFlight := stream.Recv()
+	_, later := client.Complete(t.Context(), loom.Prompt("Hello!"))
+
+	for _, err := range []error{inFlight, later} {
+		want := "PROVIDER_UNAVAILABLE: The client of the server at " + address + " has been closed ("
+		if err == nil || !strings.HasPrefix(err.Error(), want) {
+			t.Errorf("got %v", err)
+		}
+	}
+}
+
 func TestAConnectionThatBreaksIsUnavailable(t *testing.T) {
 	t.Parallel()
 	_, address := serve(t, holding(started()))
