@@ -10,6 +10,7 @@ use tokio::signal::ctrl_c;
 use tokio::sync::{Notify, mpsc};
 
 type Failure = Box<dyn std::error::Error>;
+type Line = std::io::Result<String>;
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<(), Failure> {
@@ -57,11 +58,11 @@ async fn answer(client: &Client, request: &LlmRequest, stop: &Notify) -> Result<
     Ok(events.response().and_then(|response| response.message.clone()))
 }
 
-async fn ask(lines: &mut mpsc::Receiver<String>, stop: &Notify) -> std::io::Result<Option<String>> {
+async fn ask(lines: &mut mpsc::Receiver<Line>, stop: &Notify) -> std::io::Result<Option<String>> {
     print!("> ");
     stdout().flush()?;
     tokio::select! {
-        line = lines.recv() => Ok(line),
+        line = lines.recv() => line.transpose(),
         () = stop.notified() => Ok(None),
     }
 }
@@ -79,10 +80,10 @@ fn stop() -> Arc<Notify> {
 }
 
 /// Reads lines in a thread of its own, for which the end of the program does not wait.
-fn lines() -> mpsc::Receiver<String> {
+fn lines() -> mpsc::Receiver<Line> {
     let (sender, receiver) = mpsc::channel(1);
     std::thread::spawn(move || {
-        for line in stdin().lock().lines().map_while(Result::ok) {
+        for line in stdin().lock().lines() {
             if sender.blocking_send(line).is_err() {
                 return;
             }

@@ -223,6 +223,18 @@ fn the_chat_answers_each_line() {
 }
 
 #[test]
+fn the_chat_says_why_it_cannot_go_on() {
+    let server = Server::shared();
+    let mut chat = chat(&server, "mock-echo");
+    chat.stdin.take().unwrap().write_all(b"caf\xe9\n").unwrap();
+    let done = chat.wait_with_output().unwrap();
+
+    assert_eq!(String::from_utf8(done.stdout).unwrap(), "> ");
+    assert!(String::from_utf8(done.stderr).unwrap().contains("valid UTF-8"));
+    assert!(!done.status.success());
+}
+
+#[test]
 fn ctrl_c_stops_an_answer_of_the_chat_and_not_the_conversation() {
     let server = Server::shared();
     let mut chat = chat(&server, "mock-slow");
