@@ -108,6 +108,7 @@ class Link {
   readonly #session: ClientHttp2Session;
   readonly #limits: Limits;
   readonly #pings: NodeJS.Timeout;
+  #asking: Promise<boolean> | undefined;
   #streams = 0;
   #heardAt = performance.now();
 
@@ -153,7 +154,7 @@ class Link {
 
   /** Tells whether the other side is there; asks it when it has been silent for a while, and closes the connection when it stays so. */
   async answers(): Promise<boolean> {
-    return performance.now() - this.#heardAt < this.#limits.pingAfterMs || this.#ping();
+    return performance.now() - this.#heardAt < this.#limits.pingAfterMs || this.#asked();
   }
 
   destroy(error: Error | undefined): void {
@@ -178,11 +179,19 @@ class Link {
 
   async #pingInUse(): Promise<void> {
     if (this.#streams > 0) {
-      await this.#ping();
+      await this.#asked();
     }
   }
 
-  async #ping(): Promise<boolean> {
+  /** Asks by one ping at a time, however many calls want to know: Node.js refuses to send more than ten. */
+  #asked(): Promise<boolean> {
+    this.#asking ??= this.#ask().finally(() => {
+      this.#asking = undefined;
+    });
+    return this.#asking;
+  }
+
+  async #ask(): Promise<boolean> {
     if (this.#session.destroyed) {
       return false;
     }

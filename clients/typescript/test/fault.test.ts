@@ -1,6 +1,7 @@
 /** What callers see when something on the way to the model goes wrong. */
 
 import assert from "node:assert/strict";
+import { once } from "node:events";
 import type { ServerHttp2Stream } from "node:http2";
 import { after, describe, test } from "node:test";
 import { create, toBinary } from "@bufbuild/protobuf";
@@ -134,6 +135,26 @@ describe("a connection that is not there", () => {
     const error = await new Promise((resolve) => stream.once("error", resolve));
 
     assert.match(String(error), /no answer to a ping within 0.03 s/);
+  });
+
+  test("calls that come all at once after a silence ask by one ping, and share the connection", async () => {
+    const sessions = new Set<unknown>();
+    const { target } = await kept(
+      grpcServer((stream) => {
+        sessions.add(stream.session);
+        respond(stream, [], OK);
+      }),
+    );
+    const connection = new Connection(`http://${target}`, {}, { connectMs: 1000, pingAfterMs: 0, pingTimeoutMs: 1000 });
+    const call = async () => {
+      const stream = await connection.request("POST", "/", {}, {});
+      await once(stream.end().resume(), "close");
+    };
+    await call();
+    await Promise.all(Array.from({ length: 30 }, call));
+    connection.close();
+
+    assert.equal(sessions.size, 1);
   });
 
   test("a deadline ends a call to a server that is silent", async () => {
