@@ -29,7 +29,7 @@ export interface ClientOptions {
   apiKey?: string | undefined;
   /** What goes out with every call. */
   metadata?: Metadata | undefined;
-  /** The time for a whole call, in milliseconds, which the provider is held to as well; without it a call waits as long as the server does. */
+  /** The time for a whole call, in milliseconds, which the provider is held to as well; without it, or with 0, a call waits as long as the server does. */
   timeoutMs?: number | undefined;
 }
 
@@ -66,9 +66,10 @@ export class LlmClient {
   /** Starts the same call and returns its events as they come, to be used in `for await`. */
   stream(question: Question, options: Omit<CallOptions, "onTrailers"> = {}): Stream {
     const header = checked(options.metadata ?? {});
-    const call = new Call(options.signal, this.#open);
+    const timeoutMs = timeLimit(options.timeoutMs);
     const requests = only(makeRequest(question));
-    const answer = this.transport.stream(LlmService.method.stream, call.signal, options.timeoutMs, header, requests);
+    const call = new Call(options.signal, this.#open);
+    const answer = this.transport.stream(LlmService.method.stream, call.signal, timeoutMs, header, requests);
     return new Stream(call, answer, this.target);
   }
 
@@ -111,9 +112,10 @@ export class LlmClient {
     options: CallOptions,
   ): Promise<MessageShape<O>> {
     const header = checked(options.metadata ?? {});
+    const timeoutMs = timeLimit(options.timeoutMs);
     const call = new Call(options.signal, this.#open);
     const answer = await this.transport
-      .unary(method, call.signal, options.timeoutMs, header, request)
+      .unary(method, call.signal, timeoutMs, header, request)
       .finally(() => call.done())
       .catch((failure: unknown) => {
         options.onTrailers?.(trailersOf(failure));
@@ -123,6 +125,23 @@ export class LlmClient {
     return answer.message;
   }
 }
+
+/** Returns a client's time limit as a transport's options have it. */
+export function defaultLimit(timeoutMs: number | undefined): { defaultTimeoutMs?: number } {
+  const limit = timeLimit(timeoutMs);
+  return limit ? { defaultTimeoutMs: limit } : {};
+}
+
+/** Returns a time limit that gRPC can write down, up to a day and more, and 0 for none; throws `TypeError` for what is no number. */
+function timeLimit(timeoutMs: number | undefined): number | undefined {
+  if (Number.isNaN(timeoutMs)) {
+    throw new TypeError("timeoutMs: must be a number of milliseconds");
+  }
+  return timeoutMs && Math.min(Math.max(Math.ceil(timeoutMs), 1), MAX_TIMEOUT_MS);
+}
+
+/** gRPC has eight digits for it (grpc.io, PROTOCOL-HTTP2.md, seen 2026-11-21). */
+const MAX_TIMEOUT_MS = 99_999_999;
 
 const PAGE = 1000;
 

@@ -3,7 +3,7 @@
 import type { ConnectionOptions } from "node:tls";
 import type { Interceptor } from "@connectrpc/connect";
 import { createGrpcTransport } from "@connectrpc/connect-node";
-import { type ClientOptions, LlmClient } from "./client.js";
+import { type ClientOptions, defaultLimit, LlmClient } from "./client.js";
 import { Connection } from "./connection.js";
 import { ownMetadata, sending } from "./metadata.js";
 import { VERSION } from "./version.js";
@@ -40,7 +40,7 @@ export class LoomClient extends LlmClient {
       interceptors: [sending(ownMetadata(options.apiKey, options.metadata)), introducing],
       readMaxBytes: MAX_MESSAGE_BYTES,
       writeMaxBytes: MAX_MESSAGE_BYTES,
-      ...(options.timeoutMs === undefined ? {} : { defaultTimeoutMs: options.timeoutMs }),
+      ...defaultLimit(options.timeoutMs),
     });
     super(transport, target);
     this.#connection = connection;

@@ -1,7 +1,7 @@
 /** The client for browsers, and whatever else has `fetch`: Connect or gRPC-Web to the server's HTTP port. */
 
 import { createConnectTransport, createGrpcWebTransport } from "@connectrpc/connect-web";
-import { type ClientOptions, LlmClient } from "./client.js";
+import { type ClientOptions, defaultLimit, LlmClient } from "./client.js";
 import { ownMetadata, sending } from "./metadata.js";
 
 export * from "./public.js";
@@ -25,7 +25,7 @@ export class LoomClient extends LlmClient {
       useBinaryFormat: true,
       interceptors: [sending(ownMetadata(options.apiKey, options.metadata))],
       ...(options.fetch === undefined ? {} : { fetch: options.fetch }),
-      ...(options.timeoutMs === undefined ? {} : { defaultTimeoutMs: options.timeoutMs }),
+      ...defaultLimit(options.timeoutMs),
     });
     super(transport, baseUrl);
   }

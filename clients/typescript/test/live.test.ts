@@ -196,6 +196,22 @@ describe("a server that lets everyone in", { concurrency: 4 }, () => {
     }
   });
 
+  test("takes time limits of any size, and parts of milliseconds", async () => {
+    const words = [];
+    for (const timeoutMs of [59_999.5, 2 ** 31, Number.POSITIVE_INFINITY, 0]) {
+      const loom = new LoomClient(server.target, { timeoutMs });
+      words.push((await loom.complete("Hello")).message?.content);
+      words.push((await loom.complete("Hello", { timeoutMs })).message?.content);
+    }
+    const late = await failure(loom.complete("Hello", { timeoutMs: -1 }));
+    const none = await failure(loom.complete("Hello", { timeoutMs: Number.NaN }));
+
+    assert.deepEqual(new Set(words), new Set([words[0]]));
+    assert.match(words[0] ?? "", WORDS);
+    assert.equal(late instanceof LoomError && late.reason, "PROVIDER_TIMEOUT");
+    assert.ok(none instanceof TypeError);
+  });
+
   test("ends a stream without an error where the loop is left, and where it is cancelled", async () => {
     const left = loom.stream(SLOW);
     for await (const _ of left) {

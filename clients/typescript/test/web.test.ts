@@ -98,6 +98,12 @@ for (const protocol of ["connect", "grpc-web"] as const) {
       assert.equal(await waiting, reason);
     });
 
+    test("takes time limits of any size, and parts of milliseconds", async () => {
+      for (const timeoutMs of [59_999.5, 2 ** 31, Number.POSITIVE_INFINITY, 0]) {
+        assert.equal((await loom.complete("Hello", { timeoutMs })).provider, "mock");
+      }
+    });
+
     test("in its place, nobody is an error at once", async () => {
       const url = `http://${await freeTarget()}`;
       const error = await failure(new LoomClient(url, { protocol }).complete("Hello"));
