@@ -38,7 +38,7 @@ export class Stream implements AsyncIterableIterator<LlmEvent>, AsyncDisposable 
     this.#events = this.#read();
     // Also keeps a call that nobody reads from ending the process.
     answer.catch((failure: unknown) => this.#over(trailersOf(failure)));
-    call.signal.addEventListener("abort", () => this.#release());
+    call.signal.addEventListener("abort", () => void this.#release());
   }
 
   /** The whole answer, once `completed` has come. */
@@ -53,11 +53,14 @@ export class Stream implements AsyncIterableIterator<LlmEvent>, AsyncDisposable 
     this.#over({});
   }
 
-  /** Waits for the beginning of the answer and returns its metadata, such as `loom-ratelimit`; throws what the loop throws. */
+  /** Waits for the beginning of the answer and returns its metadata, such as `loom-ratelimit`; throws what the loop throws, and is empty when it was left. */
   async headers(): Promise<Record<string, string>> {
     try {
       return texts((await this.#answer).header);
     } catch (failure) {
+      if (this.#left) {
+        return {};
+      }
       throw this.#call.failure(failure, this.#target);
     }
   }
@@ -68,15 +71,17 @@ export class Stream implements AsyncIterableIterator<LlmEvent>, AsyncDisposable 
   }
 
   /** Waits for the next event. */
-  next(): Promise<IteratorResult<LlmEvent, undefined>> {
-    return this.#events.next();
+  async next(): Promise<IteratorResult<LlmEvent, undefined>> {
+    const result = await this.#events.next();
+    if (this.response !== undefined) {
+      void this.#events.next(); // reads the rest, of which there are only the trailers
+    }
+    return result;
   }
 
   /** Cancels the call unless the answer is whole; `for await` calls it where it is left early. */
   async return(): Promise<IteratorResult<LlmEvent, undefined>> {
-    if (this.#last?.event.case === "completed") {
-      void this.#events.next(); // reads the rest, of which there are only the trailers
-    } else {
+    if (this.#last?.event.case !== "completed") {
       this.cancel();
     }
     return { done: true, value: undefined };
@@ -136,10 +141,16 @@ export class Stream implements AsyncIterableIterator<LlmEvent>, AsyncDisposable 
     }
   }
 
-  /** Lets Connect stop the timer of the deadline, which it does only when it is read from, and which would keep the process running. */
-  #release(): void {
-    const reading = this.#answer.then((answer) => answer.message[Symbol.asyncIterator]().next());
-    reading.catch(() => undefined); // that the call was cancelled
+  /** Lets Connect stop the timer of the deadline, which it does only when it is read to the end, and which would keep the process running. */
+  async #release(): Promise<void> {
+    try {
+      const events = (await this.#answer).message[Symbol.asyncIterator]();
+      while (!(await events.next()).done) {
+        // what had arrived by then
+      }
+    } catch {
+      // that the call was cancelled
+    }
   }
 
   #over(trailers: Record<string, string>): void {

@@ -225,9 +225,26 @@ describe("a server that lets everyone in", { concurrency: 4 }, () => {
     }
 
     assert.deepEqual(kinds, ["started"]);
-    for (const stream of [left, cancelled]) {
+    const unread = loom.stream(SLOW);
+    const headers = unread.headers();
+    unread.cancel();
+
+    assert.deepEqual([await headers, await unread.headers()], [{}, {}]);
+    for (const stream of [left, cancelled, unread]) {
       assert.deepEqual([stream.response, await stream.trailers()], [undefined, {}]);
     }
+  });
+
+  test("has the trailers for a loop that is still at the last event", async () => {
+    const stream = loom.stream("Hello");
+    const told = [];
+    for await (const { event } of stream) {
+      if (event.case === "completed") {
+        told.push((await stream.trailers())["loom-model"]);
+      }
+    }
+
+    assert.deepEqual(told, ["mock-words"]);
   });
 
   test("lets a stream come to its end where the loop is left with the whole answer", async () => {

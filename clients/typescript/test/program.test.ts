@@ -51,6 +51,17 @@ test("the chat streams, stops an answer, says why one failed, and remembers", as
   assert.deepEqual(await wrong.end(), [0, null]);
 });
 
+for (const [client, address] of [
+  ["loom-grpc", () => server.target],
+  ["loom-grpc/web", () => server.httpUrl],
+] as const) {
+  test(`a stream of ${client} that is left early does not keep the process running`, async () => {
+    const program = new Program("--input-type=module", "--eval", LEAVING, client, address());
+
+    assert.deepEqual(await program.end(), [0, null]);
+  });
+}
+
 test("the conformance runner answers line by line", async () => {
   const runner = new Program("build/runner/conformance.js");
   const request = Buffer.from(
@@ -83,6 +94,15 @@ test("the conformance runner answers line by line", async () => {
   assert.deepEqual([three.events.length, three.cancelled, three.response, three.error], [1, true, null, null]);
   assert.deepEqual(four, { name: "four", failed: "TypeError: METHODS[test.method] is not a function" });
 });
+
+const LEAVING = `
+  const [, client, address] = process.argv;
+  const { LoomClient } = await import(client);
+  const loom = new LoomClient(address, { timeoutMs: 600_000 });
+  for await (const _ of loom.stream("Hello")) break;
+  const stream = loom.stream("Hello");
+  while (stream.response === undefined) await stream.next();
+`;
 
 class Program {
   readonly child: ChildProcessWithoutNullStreams;
