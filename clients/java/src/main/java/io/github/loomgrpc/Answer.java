@@ -1,15 +1,17 @@
 package io.github.loomgrpc;
 
 import io.grpc.ClientCall;
+import io.grpc.Status;
 import io.grpc.StatusRuntimeException;
 import io.grpc.stub.ClientCalls;
 import io.grpc.stub.StreamObserver;
 import java.util.concurrent.CompletableFuture;
 import java.util.function.Function;
 
-/** The one answer of a call under way, whose cancelling cancels the call. */
+/** The one answer of a call under way; ended from the caller's side, it cancels the call. */
 final class Answer<R> extends CompletableFuture<R> implements StreamObserver<R> {
   private final Function<StatusRuntimeException, LoomException> meaning;
+  private R response;
 
   private Answer(Function<StatusRuntimeException, LoomException> meaning) {
     this.meaning = meaning;
@@ -20,7 +22,7 @@ final class Answer<R> extends CompletableFuture<R> implements StreamObserver<R> 
     Answer<R> answer = new Answer<>(meaning);
     answer.whenComplete(
         (response, failure) -> {
-          if (answer.isCancelled()) {
+          if (failure != null) { // cancelled, for example, or timed out
             call.cancel("The caller left.", null);
           }
         });
@@ -30,7 +32,7 @@ final class Answer<R> extends CompletableFuture<R> implements StreamObserver<R> 
 
   @Override
   public void onNext(R response) {
-    complete(response);
+    this.response = response; // which counts when the call has ended well
   }
 
   @Override
@@ -40,5 +42,11 @@ final class Answer<R> extends CompletableFuture<R> implements StreamObserver<R> 
   }
 
   @Override
-  public void onCompleted() {} // asyncUnaryCall has given the one answer, or an error
+  public void onCompleted() {
+    if (response == null) {
+      onError(Status.INTERNAL.withDescription("no answer came").asRuntimeException());
+    } else {
+      complete(response);
+    }
+  }
 }

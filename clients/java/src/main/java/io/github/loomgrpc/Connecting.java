@@ -48,7 +48,7 @@ final class Connecting extends ClientStreamTracer.Factory {
    */
   void limit(ClientCall<?, ?> call, Duration limit) {
     settled
-        .completeOnTimeout(false, limit.toNanos(), TimeUnit.NANOSECONDS)
+        .completeOnTimeout(false, TimeUnit.NANOSECONDS.convert(limit), TimeUnit.NANOSECONDS)
         .thenAcceptAsync(
             inTime -> {
               if (!inTime) {

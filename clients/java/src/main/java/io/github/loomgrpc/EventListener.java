@@ -80,7 +80,8 @@ final class EventListener extends ClientCall.Listener<LlmEvent> {
   private void tell(LlmEvent event) {
     try {
       consumer.accept(event);
-    } catch (RuntimeException failure) { // the consumer's own, which ends the call
+    } catch (RuntimeException
+        | java.lang.Error failure) { // the consumer's own, which ends the call
       answer.completeExceptionally(failure);
     }
   }

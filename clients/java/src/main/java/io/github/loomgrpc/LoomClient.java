@@ -261,7 +261,8 @@ public final class LoomClient implements AutoCloseable {
     return settings
         .timeout()
         .or(() -> Optional.ofNullable(timeout))
-        .map(it -> CallOptions.DEFAULT.withDeadlineAfter(it.toNanos(), TimeUnit.NANOSECONDS))
+        .map(TimeUnit.NANOSECONDS::convert)
+        .map(it -> CallOptions.DEFAULT.withDeadlineAfter(it, TimeUnit.NANOSECONDS))
         .orElse(CallOptions.DEFAULT);
   }
 

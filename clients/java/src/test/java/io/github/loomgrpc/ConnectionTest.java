@@ -4,6 +4,7 @@ import static io.github.loomgrpc.Events.request;
 import static io.github.loomgrpc.Events.text;
 import static org.junit.jupiter.api.Assertions.assertEquals;
 import static org.junit.jupiter.api.Assertions.assertFalse;
+import static org.junit.jupiter.api.Assertions.assertInstanceOf;
 import static org.junit.jupiter.api.Assertions.assertSame;
 import static org.junit.jupiter.api.Assertions.assertThrows;
 import static org.junit.jupiter.api.Assertions.assertTrue;
@@ -16,6 +17,7 @@ import java.net.BindException;
 import java.net.InetAddress;
 import java.net.ServerSocket;
 import java.time.Duration;
+import java.time.temporal.ChronoUnit;
 import java.util.List;
 import java.util.Map;
 import java.util.concurrent.CancellationException;
@@ -23,6 +25,7 @@ import java.util.concurrent.CompletableFuture;
 import java.util.concurrent.ExecutionException;
 import java.util.concurrent.ThreadLocalRandom;
 import java.util.concurrent.TimeUnit;
+import java.util.concurrent.TimeoutException;
 import java.util.stream.StreamSupport;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.Timeout;
@@ -203,6 +206,67 @@ class ConnectionTest {
       ExecutionException failure = assertThrows(ExecutionException.class, answer::get);
       assertSame(full, failure.getCause());
       assertTrue(server.cancelled.await(10, TimeUnit.SECONDS));
+    }
+  }
+
+  @Test
+  void aTimeLimitOfTheFutureCancelsTheCall() throws Exception {
+    try (OddServer server = new OddServer(0);
+        LoomClient loom = LoomClient.builder(server.target()).build()) {
+      CompletableFuture<LlmResponse> answer = loom.completeAsync(request("waits", "Hello!"));
+      server.headers.take();
+      answer.orTimeout(1, TimeUnit.MILLISECONDS);
+
+      assertTrue(server.cancelled.await(10, TimeUnit.SECONDS));
+      ExecutionException failure = assertThrows(ExecutionException.class, answer::get);
+      assertInstanceOf(TimeoutException.class, failure.getCause());
+    }
+  }
+
+  @Test
+  void anAssertionThatFailsInTheConsumerIsWhatTheFutureFailsWith() throws Exception {
+    AssertionError mine = new AssertionError("not what I expected");
+    try (OddServer server = new OddServer(0);
+        LoomClient loom = LoomClient.builder(server.target()).build()) {
+      CompletableFuture<LlmResponse> answer =
+          loom.streamAsync(
+              REQUEST,
+              CallSettings.NONE,
+              event -> {
+                throw mine;
+              });
+
+      ExecutionException failure = assertThrows(ExecutionException.class, answer::get);
+      assertSame(mine, failure.getCause());
+    }
+  }
+
+  @Test
+  void anAnswerCountsOnlyWhenTheCallEndsWell() throws Exception {
+    try (OddServer server = new OddServer(0);
+        LoomClient loom = LoomClient.builder(server.target()).build()) {
+      for (String model : List.of("fails after its answer", "has no answer")) {
+        LlmRequest request = request(model, "Hello!");
+        ExecutionException failure =
+            assertThrows(ExecutionException.class, loom.completeAsync(request)::get);
+
+        LoomException same = assertThrows(LoomException.class, () -> loom.complete(request));
+        assertEquals("INTERNAL", same.reasonName());
+        assertEquals(
+            "INTERNAL", assertInstanceOf(LoomException.class, failure.getCause()).reasonName());
+      }
+    }
+  }
+
+  @Test
+  void aTimeLimitMayBeForever() throws Exception {
+    Duration forever = ChronoUnit.FOREVER.getDuration();
+    try (OddServer server = new OddServer(0);
+        LoomClient loom =
+            LoomClient.builder(server.target()).timeout(forever).connectTimeout(forever).build()) {
+      LlmResponse answer = loom.complete(REQUEST);
+
+      assertEquals(LlmResponse.newBuilder().setModel("any").build(), answer);
     }
   }
 

@@ -9,10 +9,14 @@ import io.grpc.ForwardingServerCallListener.SimpleForwardingServerCallListener;
 import io.grpc.Grpc;
 import io.grpc.InsecureServerCredentials;
 import io.grpc.Metadata;
+import io.grpc.MethodDescriptor;
 import io.grpc.Server;
 import io.grpc.ServerCall;
 import io.grpc.ServerCallHandler;
 import io.grpc.ServerInterceptor;
+import io.grpc.ServerMethodDefinition;
+import io.grpc.ServerServiceDefinition;
+import io.grpc.Status;
 import io.grpc.stub.StreamObserver;
 import java.io.IOException;
 import java.util.concurrent.BlockingQueue;
@@ -29,7 +33,7 @@ final class OddServer extends LlmServiceGrpc.LlmServiceImplBase
   OddServer(int port) throws IOException {
     server =
         Grpc.newServerBuilderForPort(port, InsecureServerCredentials.create())
-            .addService(this)
+            .addService(lenient(bindService()))
             .intercept(this)
             .build()
             .start();
@@ -48,8 +52,14 @@ final class OddServer extends LlmServiceGrpc.LlmServiceImplBase
     if (request.getModel().equals("waits")) {
       return;
     }
-    answer.onNext(LlmResponse.newBuilder().setModel(request.getModel()).build());
-    answer.onCompleted();
+    if (!request.getModel().equals("has no answer")) {
+      answer.onNext(LlmResponse.newBuilder().setModel(request.getModel()).build());
+    }
+    if (request.getModel().equals("fails after its answer")) {
+      answer.onError(Status.INTERNAL.asRuntimeException());
+    } else {
+      answer.onCompleted();
+    }
   }
 
   @Override
@@ -73,6 +83,23 @@ final class OddServer extends LlmServiceGrpc.LlmServiceImplBase
         super.onCancel();
       }
     };
+  }
+
+  /** Lets methods with one answer have none, which gRPC's own servers take care of. */
+  private static ServerServiceDefinition lenient(ServerServiceDefinition service) {
+    ServerServiceDefinition.Builder lenient =
+        ServerServiceDefinition.builder("loom_grpc.v1.LlmService");
+    service.getMethods().forEach(method -> lenient.addMethod(streaming(method)));
+    return lenient.build();
+  }
+
+  private static <Q, R> ServerMethodDefinition<Q, R> streaming(
+      ServerMethodDefinition<Q, R> method) {
+    return ServerMethodDefinition.create(
+        method.getMethodDescriptor().toBuilder()
+            .setType(MethodDescriptor.MethodType.SERVER_STREAMING)
+            .build(),
+        method.getServerCallHandler());
   }
 
   /** Breaks every connection off, and waits until the port is free. */
