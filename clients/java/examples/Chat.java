@@ -32,8 +32,17 @@ public final class Chat {
    * LOOM_API_KEY}.
    */
   public static void main(String[] args) throws IOException {
-    String target = LoomClient.DEFAULT_TARGET;
     LlmRequest.Builder request = LlmRequest.newBuilder();
+    try (LoomClient loom = client(args, request)) {
+      new Chat(loom, request).run();
+    } catch (IllegalArgumentException wrong) { // an option, the address or the key
+      System.err.println(wrong.getMessage());
+      System.exit(2);
+    }
+  }
+
+  private static LoomClient client(String[] args, LlmRequest.Builder request) {
+    String target = LoomClient.DEFAULT_TARGET;
     if (args.length % 2 != 0) {
       throw new IllegalArgumentException("Each of --target, --provider and --model has a value.");
     }
@@ -50,9 +59,7 @@ public final class Chat {
     if (key != null && !key.isEmpty()) {
       builder.apiKey(key);
     }
-    try (LoomClient loom = builder.build()) {
-      new Chat(loom, request).run();
-    }
+    return builder.build();
   }
 
   private void run() throws IOException {

@@ -3,6 +3,7 @@
 //! Ctrl-C stops an answer, and between answers the chat, as the end of the input does. `LOOM_API_KEY` is the key, where the server wants one.
 
 use std::io::{BufRead, Write, stdin, stdout};
+use std::process::ExitCode;
 use std::sync::Arc;
 
 use loom_grpc::{Client, DEFAULT_TARGET, Event, LlmRequest, Message, user};
@@ -13,7 +14,17 @@ type Failure = Box<dyn std::error::Error>;
 type Line = std::io::Result<String>;
 
 #[tokio::main(flavor = "current_thread")]
-async fn main() -> Result<(), Failure> {
+async fn main() -> ExitCode {
+    match chat().await {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("{error}"); // what `main` returns would be printed as Rust writes it in code
+            ExitCode::from(2)
+        }
+    }
+}
+
+async fn chat() -> Result<(), Failure> {
     let (target, mut request) = arguments(std::env::args().skip(1))?;
     let mut client = Client::builder(target);
     if let Some(key) = std::env::var("LOOM_API_KEY").ok().filter(|key| !key.is_empty()) {

@@ -4,16 +4,7 @@ import { createInterface } from "node:readline/promises";
 import { parseArgs } from "node:util";
 import { LoomClient, LoomError, type Message, user } from "loom-grpc";
 
-const { values } = parseArgs({
-  options: {
-    target: { type: "string", default: "127.0.0.1:50051" },
-    model: { type: "string", default: "" },
-    provider: { type: "string", default: "" },
-    tls: { type: "boolean", default: false },
-  },
-});
-const { target, model, provider, tls } = values;
-const loom = new LoomClient(target, { apiKey: process.env["LOOM_API_KEY"] || undefined, tls });
+const { loom, model, provider } = begin();
 const terminal = createInterface({ input: process.stdin, output: process.stdout, prompt: "> " });
 const messages: Message[] = [];
 let answering: AbortController | undefined;
@@ -32,6 +23,28 @@ for await (const line of terminal) {
   terminal.prompt();
 }
 loom.close();
+
+/** Reads the command line; what is wrong with it, with the address or with the key ends the program with a line. */
+function begin(): { loom: LoomClient; model: string; provider: string } {
+  try {
+    const { values } = parseArgs({
+      options: {
+        target: { type: "string", default: "127.0.0.1:50051" },
+        model: { type: "string", default: "" },
+        provider: { type: "string", default: "" },
+        tls: { type: "boolean", default: false },
+      },
+    });
+    const { target, model, provider, tls } = values;
+    return { loom: new LoomClient(target, { apiKey: process.env["LOOM_API_KEY"] || undefined, tls }), model, provider };
+  } catch (error) {
+    if (!(error instanceof TypeError)) {
+      throw error;
+    }
+    console.error(error.message);
+    process.exit(2);
+  }
+}
 
 /** Shows the answer to a line as it comes; what was asked in vain is forgotten. */
 async function answer(line: string, signal: AbortSignal): Promise<void> {

@@ -3,6 +3,7 @@
 import assert from "node:assert/strict";
 import { type ChildProcessWithoutNullStreams, spawn } from "node:child_process";
 import { once } from "node:events";
+import { text } from "node:stream/consumers";
 import { after, before, test } from "node:test";
 import { fileURLToPath } from "node:url";
 import { create, fromBinary, toBinary } from "@bufbuild/protobuf";
@@ -93,6 +94,18 @@ test("the conformance runner answers line by line", async () => {
   assert.equal(two.trailers["loom-provider"], "mock");
   assert.deepEqual([three.events.length, three.cancelled, three.response, three.error], [1, true, null, null]);
   assert.deepEqual(four, { name: "four", failed: "TypeError: METHODS[test.method] is not a function" });
+});
+
+test("the chat says in a line what is wrong with its command line", async () => {
+  for (const [option, line] of [
+    ["--none", "Unknown option '--none'\n"],
+    ["--target=http://x", 'target: "http://x" is neither host:port nor unix:path\n'],
+  ] as const) {
+    const chat = new Program("build/examples/chat.js", option);
+    const told = await text(chat.child.stderr);
+
+    assert.deepEqual([await chat.end(), told], [[2, null], line]);
+  }
 });
 
 const LEAVING = `

@@ -199,10 +199,14 @@ async fn tls_asks_for_the_right_certificates() {
     }
 }
 
-/// Starts the example, which cargo builds with the tests and puts beside them.
-fn chat(server: &Server, model: &str) -> Child {
+/// Returns the example, which cargo builds with the tests and puts beside them.
+fn example() -> Command {
     let tests = std::env::current_exe().unwrap();
     Command::new(tests.parent().unwrap().with_file_name("examples").join("chat"))
+}
+
+fn chat(server: &Server, model: &str) -> Child {
+    example()
         .args(["--target", &server.target, "--provider", "mock", "--model", model])
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
@@ -232,6 +236,14 @@ fn the_chat_says_why_it_cannot_go_on() {
     assert_eq!(String::from_utf8(done.stdout).unwrap(), "> ");
     assert!(String::from_utf8(done.stderr).unwrap().contains("valid UTF-8"));
     assert!(!done.status.success());
+}
+
+#[test]
+fn the_chat_says_in_a_line_what_is_wrong_with_its_command_line() {
+    let done = example().arg("--none").output().unwrap();
+
+    assert_eq!(String::from_utf8(done.stderr).unwrap(), "--none: there are --target, --provider and --model\n");
+    assert_eq!(done.status.code(), Some(2));
 }
 
 #[test]

@@ -51,6 +51,15 @@ class ChatTest {
   }
 
   @Test
+  void itSaysInALineWhatIsWrongWithItsCommandLine() throws Exception {
+    Process chat = new ProcessBuilder("examples/chat", "--none", "1").start();
+
+    String told = new String(chat.getErrorStream().readAllBytes(), StandardCharsets.UTF_8);
+    assertEquals("There is no option --none." + System.lineSeparator(), told);
+    assertEquals(2, chat.waitFor());
+  }
+
+  @Test
   void controlCStopsAnAnswerAndNotTheConversation() throws Exception {
     Process chat = chat("mock-slow");
     try (OutputStream in = chat.getOutputStream();
