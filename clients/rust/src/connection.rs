@@ -1,20 +1,20 @@
 //! One HTTP/2 connection, and what an answer must be before tonic reads it.
 
 use std::future::poll_fn;
-use std::pin::pin;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::pin::{Pin, pin};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use http_body_util::BodyExt;
+use futures_core::Stream;
+use http_body_util::{BodyExt, BodyStream, StreamBody};
 use tokio::sync::SetOnce;
 use tonic::body::Body;
-use tonic::codegen::http::{HeaderMap, Request, Response, StatusCode, header::CONTENT_TYPE};
+use tonic::codegen::http::{HeaderMap, Request, Response, StatusCode, header::CONTENT_TYPE, request::Parts};
 use tonic::codegen::{BoxFuture, Service, StdError};
 use tonic::metadata::MetadataMap;
 use tonic::transport::{Channel, Endpoint};
-use tonic::{Code, ConnectError, Status};
+use tonic::{Code, ConnectError, Status, TimeoutExpired};
 
 use crate::error::sources;
 
@@ -26,6 +26,8 @@ const PING_INTERVAL: Duration = Duration::from_secs(30);
 const PING_TIMEOUT: Duration = Duration::from_secs(10);
 /// Of an answer's or its end's metadata; h2's own 16 KiB are less than a server may have to say, and far over them it ends the connection.
 const MAX_HEADER_BYTES: u32 = 1024 * 1024;
+/// How often a call looks for a connection that takes its request: one that the server sends away meanwhile does not.
+const ATTEMPTS: u32 = 3;
 const DETAILS: &str = "grpc-status-details-bin";
 
 /// What a client's stubs call over; it takes for gRPC only what is.
@@ -50,14 +52,20 @@ impl Connection {
     }
 
     async fn ask(self, request: Request<Body>) -> Result<Response<Body>, Status> {
-        let line = self.line();
-        let answer = line.ask(request).await;
-        if let Err(status) = &answer
-            && sources(status).any(<dyn std::error::Error>::is::<ConnectError>)
-        {
-            self.give_up(&line, status);
+        let (head, body) = request.into_parts();
+        let body = Kept(Arc::new(Mutex::new(Some(body))));
+        let mut attempts = ATTEMPTS;
+        loop {
+            let line = self.line();
+            let answer = line.ask(head.clone(), &body).await;
+            attempts -= 1;
+            match &answer {
+                Err(status) if made_of::<ConnectError>(status) => self.give_up(&line, status),
+                Err(status) if body.is_whole() && attempts > 0 && !made_of::<TimeoutExpired>(status) => continue,
+                _ => {}
+            }
+            return answer;
         }
-        answer
     }
 
     fn line(&self) -> Line {
@@ -78,14 +86,11 @@ impl Connection {
 
 impl Line {
     /// Waits for the answer, and until the request is on its way also for the line's failure.
-    async fn ask(&self, request: Request<Body>) -> Result<Response<Body>, Status> {
-        let sent = Arc::new(AtomicBool::new(false));
-        let mut answer = pin!(self.answer(request.map(|body| telling(body, sent.clone()))));
+    async fn ask(&self, head: Parts, body: &Kept) -> Result<Response<Body>, Status> {
+        let mut answer = pin!(self.answer(Request::from_parts(head, body.lend())));
         let mut failure = pin!(self.failure.wait());
         poll_fn(|context| match answer.as_mut().poll(context) {
-            Poll::Pending if !sent.load(Ordering::Relaxed) => {
-                failure.as_mut().poll(context).map(|status| Err(status.clone()))
-            }
+            Poll::Pending if body.is_whole() => failure.as_mut().poll(context).map(|status| Err(status.clone())),
             answer => answer,
         })
         .await
@@ -116,12 +121,43 @@ impl Service<Request<Body>> for Connection {
     }
 }
 
-/// Tells when the first of a request is taken, which is once it has a connection.
-fn telling(body: Body, sent: Arc<AtomicBool>) -> Body {
-    Body::new(body.map_frame(move |frame| {
-        sent.store(true, Ordering::Relaxed);
-        frame
-    }))
+/// A request's body, which is whole until a connection takes it.
+#[derive(Clone)]
+struct Kept(Arc<Mutex<Option<Body>>>);
+
+impl Kept {
+    fn lend(&self) -> Body {
+        Body::new(StreamBody::new(Lent { kept: self.clone(), taken: None }))
+    }
+
+    fn is_whole(&self) -> bool {
+        self.lock().is_some()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Option<Body>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+struct Lent {
+    kept: Kept,
+    taken: Option<BodyStream<Body>>,
+}
+
+impl Stream for Lent {
+    type Item = <BodyStream<Body> as Stream>::Item;
+
+    fn poll_next(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        let Self { kept, taken } = self.get_mut();
+        if taken.is_none() {
+            *taken = kept.lock().take().map(BodyStream::new);
+        }
+        taken.as_mut().map_or(Poll::Ready(None), |body| Pin::new(body).poll_next(context))
+    }
+}
+
+fn made_of<E: std::error::Error + 'static>(status: &Status) -> bool {
+    sources(status).any(<dyn std::error::Error>::is::<E>)
 }
 
 pub(crate) fn endpoint(target: &str, secure: bool) -> Result<Endpoint, tonic::transport::Error> {

@@ -5,7 +5,7 @@ use std::io::{BufRead, BufReader, Read, Write};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::{Arc, LazyLock, Mutex, Weak};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use loom_grpc::v1::admin_service_client::AdminServiceClient;
 use loom_grpc::v1::{ListAccountsRequest, llm_event::Event};
@@ -160,6 +160,30 @@ async fn a_timeout_is_told_apart() {
 
     assert_eq!(whole.name(), "PROVIDER_TIMEOUT");
     assert_eq!(streamed.unwrap().name(), "PROVIDER_TIMEOUT");
+}
+
+#[tokio::test]
+async fn no_call_is_lost_when_the_server_sends_its_connections_away() {
+    let server = Server::start("aging", "grpc: {address: '127.0.0.1:0', max_connection_age_s: 0.1}");
+    let client = server.client();
+    let end = Instant::now() + Duration::from_secs(2);
+    let callers = (0..20).map(|_| tokio::spawn(failures_until(end, client.clone())));
+
+    let mut failures = Vec::new();
+    for caller in callers.collect::<Vec<_>>() {
+        failures.extend(caller.await.unwrap());
+    }
+
+    assert_eq!(failures, Vec::<Error>::new());
+}
+
+/// Calls again and again, and returns what went wrong.
+async fn failures_until(end: Instant, client: Client) -> Vec<Error> {
+    let mut failures = Vec::new();
+    while Instant::now() < end {
+        failures.extend(client.complete(to("mock-echo", "Hi")).await.err());
+    }
+    failures
 }
 
 #[tokio::test]
