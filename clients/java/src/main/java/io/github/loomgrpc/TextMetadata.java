@@ -39,6 +39,9 @@ final class TextMetadata {
    * Makes the value of {@code authorization}; refuses what cannot be sent, without repeating it.
    */
   static String bearer(String apiKey) {
+    if (apiKey == null) {
+      throw new IllegalArgumentException("apiKey: is null; set the variable that it comes from");
+    }
     if (!KEY.matcher(apiKey).matches()) {
       throw new IllegalArgumentException(
           "apiKey: must be printable ASCII without spaces or line breaks");

@@ -76,6 +76,8 @@ class ConnectionTest {
         Map.<String, Runnable>of(
                 "apiKey: must be printable ASCII without spaces or line breaks",
                 () -> builder.apiKey("se cret"),
+                "apiKey: is null; set the variable that it comes from",
+                () -> builder.apiKey(null),
                 "metadata: the value of x-team must be printable ASCII",
                 () -> builder.metadata("x-team", "s\u00e9cret"),
                 "metadata: \"x team\" is not a name for text",
