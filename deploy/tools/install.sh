@@ -26,12 +26,12 @@ unpack_prometheus() {
   rm -rf "$folder"
 }
 
-# Makes the file system of a small Debian of this machine's release, by this machine's sources of packages.
-make_base() {
+# Installs what builds the image, or tells why it cannot be built here.
+has_builder() {
   if [ "$(id -u)" != 0 ] || ! command -v apt-get >/dev/null; then
     [ -z "${CI:-}" ] || fail "the image is built as root, with buildah and mmdebstrap of Debian."
     echo "loom-grpc: the tests that build and run the image are skipped: they need root, and buildah and mmdebstrap of Debian." >&2
-    return
+    return 1
   fi
   local missing=()
   for program in buildah mmdebstrap; do
@@ -42,7 +42,10 @@ make_base() {
     { apt-get -qq update && env DEBIAN_FRONTEND=noninteractive DEBCONF_NOWARNINGS=yes \
       apt-get -qq install --no-install-recommends "${missing[@]}"; } >/dev/null || fail "could not install ${missing[*]}."
   fi
-  echo "Unpacking a Debian with Python ..."
+}
+
+# Makes the file system of a small Debian of this machine's release, by this machine's sources of packages.
+make_base() {
   local release sources left_out=(/usr/share/{doc,man,locale}/\*)
   # shellcheck source=/dev/null
   release="$(. /etc/os-release && echo "$VERSION_CODENAME")"
@@ -56,9 +59,15 @@ make_base() {
 echo "Setting up deploy/.tools (only once) ..."
 command -v go >/dev/null || fail "Go is missing; it builds kustomize and a collector."
 mkdir -p "$into/bin"
+base=
+if [ ! -f "$into/base.tar" ] && has_builder; then
+  echo "Unpacking a Debian with Python ..."
+  make_base & # it waits for packages, while the others compile
+  base=$!
+fi
 "$python" -m venv --clear "$into/venv"
 "$into/venv/bin/python" -m pip install --quiet --disable-pip-version-check --no-input --no-compile --require-hashes -r requirements.lock
 out="$(go build -o "$into/bin" sigs.k8s.io/kustomize/kustomize/v5 ./collector 2>&1)" || fail "$out"
 [ -x "$into/bin/promtool" ] && [ -x "$into/bin/prometheus" ] || unpack_prometheus
-[ -f "$into/base.tar" ] || make_base
+[ -z "$base" ] || wait "$base"
 touch "$into/.done"
