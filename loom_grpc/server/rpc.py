@@ -161,6 +161,9 @@ async def _fail(context: Context, rpc: Rpc, error: LlmError) -> None:
     """Ends the call with the error's status."""
     trailing = rpc.finished(error)
     event = rpc.last_event(error)
-    if event is not None:
-        await context.write(event)
-    await context.abort(code_of(error), message_of(error), (*trailing, details_of(error, rpc.request_id)))
+    try:
+        if event is not None:
+            await context.write(event)
+        await context.abort(code_of(error), message_of(error), (*trailing, details_of(error, rpc.request_id)))
+    except grpc.aio.InternalError:  # the caller left at the same moment, such as both do when its deadline passes
+        raise asyncio.CancelledError from None

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import AsyncIterable
+from pathlib import Path
 from typing import Any
 
 import grpc
@@ -13,6 +14,7 @@ from google.rpc import error_details_pb2, status_pb2
 from grpc_status import rpc_status
 
 from loom_grpc.app import App
+from loom_grpc.client import LlmError, LoomClient
 from loom_grpc.server.edge import GrpcEdge
 from loom_grpc.v1.error_pb2 import ERROR_REASON_PROVIDER_BAD_RESPONSE
 from loom_grpc.v1.llm_service_pb2 import (
@@ -25,6 +27,7 @@ from loom_grpc.v1.llm_service_pb2 import (
 from loom_grpc.v1.llm_service_pb2_grpc import LlmServiceStub
 from loom_grpc.v1.message_pb2 import ROLE_ASSISTANT, ROLE_USER, Message
 from loom_grpc.v1.usage_pb2 import Usage
+from tests.program import served
 from tests.server.serving import COMPLETION, HI, LAST, chunk, configuration, serving
 from tests.stand_in import Connection, answer, json_answer, stand_in, stream_answer
 from tests.telemetry.lines import Log, telemetry
@@ -156,6 +159,27 @@ async def test_the_deadline_of_a_stream_ends_it_at_the_provider_too() -> None:
 
     assert failure.code() == grpc.StatusCode.DEADLINE_EXCEEDED
     assert 0.15 < time.perf_counter() - began < 0.2 + 10 * CLOSE_S
+
+
+async def test_deadlines_that_pass_for_caller_and_server_at_once_are_no_error_in_the_log(tmp_path: Path) -> None:
+    flags = ("--grpc-address", "127.0.0.1:0", "--no-http")
+    with served("serve", *flags, cwd=tmp_path) as server:
+        async with LoomClient(server.grpc_address) as client:
+            names = [name for _ in range(5) for name in await asyncio.gather(*(late(client, n) for n in range(400)))]
+        code = server.stop()
+        server.log.seek(0)
+        errors = [line for line in server.log if '"level":"error"' in line]
+
+    assert (set(names), code, errors) == ({"PROVIDER_TIMEOUT"}, 0, [])
+
+
+async def late(client: LoomClient, number: int) -> str:
+    """Makes a call that takes longer than its deadline, and returns how it fails."""
+    try:
+        await client.complete("Hi", model="mock-slow", timeout_s=0.05 + number / 10_000)
+    except LlmError as failure:
+        return failure.name
+    return ""
 
 
 async def test_a_stream_that_is_cut_ends_in_an_error_with_what_came_before_it() -> None:
