@@ -6,13 +6,15 @@ import fcntl
 import hashlib
 import os
 import sqlite3
-from contextlib import closing
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Final
 
 from loom_grpc.core.ledger import SpoolError
 
 _NAME: Final = "destination"
+_GATE: Final = "destination.lock"
 
 
 def mark(folder: Path, destination: str) -> int:
@@ -23,45 +25,52 @@ def mark(folder: Path, destination: str) -> int:
     """
     wanted = hashlib.sha256(destination.encode()).hexdigest().encode()
     try:
-        descriptor = os.open(folder / _NAME, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        with _alone(folder):
+            return _mark(folder, wanted)
     except OSError as error:
         raise SpoolError(f"The spool in {folder} cannot be used: {error.strerror}.") from error
+
+
+@contextmanager
+def _alone(folder: Path) -> Iterator[None]:
+    """Keeps others from marking the spool meanwhile: what the mark says and who holds it are two steps for flock(2)."""
+    gate = _open(folder / _GATE)
     try:
-        _claim(descriptor, wanted, folder)
+        fcntl.flock(gate, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(gate)
+
+
+def _mark(folder: Path, wanted: bytes) -> int:
+    descriptor = _open(folder / _NAME)
+    try:
+        if os.pread(descriptor, len(wanted) + 1, 0) != wanted:
+            _change(descriptor, wanted, folder)
+        fcntl.flock(descriptor, fcntl.LOCK_SH)
     except BaseException:
         os.close(descriptor)
         raise
     return descriptor
 
 
-def _claim(descriptor: int, wanted: bytes, folder: Path) -> None:
-    fcntl.flock(descriptor, fcntl.LOCK_SH)
-    if _read(descriptor) == wanted:
-        return
+def _change(descriptor: int, wanted: bytes, folder: Path) -> None:
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
-        fcntl.flock(
-            descriptor, fcntl.LOCK_SH
-        )  # the refusal took it; another worker of this server may have been faster
-        if _read(descriptor) == wanted:
-            return
-        message = (
+        raise SpoolError(
             f"The spool in {folder} is in use by a server whose records go elsewhere; set another audit.spool_dir."
-        )
-        raise SpoolError(message) from None
-    before = _read(descriptor)
-    if before not in (b"", wanted) and (records := _waiting(folder)):
+        ) from None
+    if os.fstat(descriptor).st_size and (records := _waiting(folder)):
         raise SpoolError(
             f"The spool in {folder} has {records} records that are to go elsewhere. Start the server once more as it was configured "
             f"before, or set another audit.spool_dir; or delete {folder / _NAME}, and they go where records go now."
         )
     os.pwrite(descriptor, wanted, 0)
-    fcntl.flock(descriptor, fcntl.LOCK_SH)
 
 
-def _read(descriptor: int) -> bytes:
-    return os.pread(descriptor, 128, 0)
+def _open(path: Path) -> int:
+    return os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
 
 
 def _waiting(folder: Path) -> int:

@@ -5,7 +5,9 @@ from __future__ import annotations
 import os
 import sqlite3
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from threading import Barrier
 
 import pytest
 
@@ -38,6 +40,26 @@ def test_servers_whose_records_go_to_the_same_place_share_a_spool(folder: Path) 
 
     for descriptor in descriptors:
         os.close(descriptor)
+
+
+def test_workers_that_start_at_once_share_a_new_spool(tmp_path: Path) -> None:
+    workers = 4
+    together = Barrier(workers)
+
+    def start(folder: Path) -> int:
+        together.wait()
+        return mark(folder, "a")
+
+    with ThreadPoolExecutor(workers) as pool:
+        for turn in range(50):
+            folder = tmp_path / str(turn)
+            folder.mkdir()
+            descriptors = list(pool.map(start, [folder] * workers))
+
+            with pytest.raises(SpoolError):
+                mark(folder, "b")
+            for descriptor in descriptors:
+                os.close(descriptor)
 
 
 def test_a_spool_in_use_takes_no_records_for_elsewhere(folder: Path) -> None:
