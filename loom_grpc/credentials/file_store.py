@@ -8,13 +8,14 @@ import hashlib
 import os
 import time
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
-from contextlib import asynccontextmanager, contextmanager, suppress
+from contextlib import asynccontextmanager, contextmanager
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeVar, cast
 
 from loom_grpc.core.account import AccountExistsError, AccountRef, Login, Stored, StoredKey, StoreError, Tokens
 from loom_grpc.core.health import Condition, Counts, Record, Standing
+from loom_grpc.core.to_its_end import to_its_end
 from loom_grpc.credentials.json_file import Document, in_words, read, read_if_fit, version_of, write
 from loom_grpc.credentials.secret_text import SecretError, usable
 
@@ -56,15 +57,15 @@ class FileStore:
 
     async def add(self, ref: AccountRef, stored: Stored) -> None:
         """Keeps a new account; raises `AccountExistsError`."""
-        await _to_its_end(partial(self._save, ref, stored, is_new=True))
+        await _in_thread(partial(self._save, ref, stored, is_new=True))
 
     async def save(self, ref: AccountRef, stored: Stored) -> None:
         """Keeps an account, in the place of what was there."""
-        await _to_its_end(partial(self._save, ref, stored, is_new=False))
+        await _in_thread(partial(self._save, ref, stored, is_new=False))
 
     async def remove(self, ref: AccountRef) -> bool:
         """Forgets an account and its record; tells whether there was one."""
-        return await _to_its_end(partial(self._remove, ref))
+        return await _in_thread(partial(self._remove, ref))
 
     @asynccontextmanager
     async def hold(self, ref: AccountRef) -> AsyncIterator[Stored | None]:
@@ -78,11 +79,11 @@ class FileStore:
 
     async def keep_login(self, state: str, login: Login) -> None:
         """Keeps a login until it is taken, and drops those that are too late to finish."""
-        await _to_its_end(partial(self._keep_login, state, login))
+        await _in_thread(partial(self._keep_login, state, login))
 
     async def take_login(self, state: str) -> Login | None:
         """Returns a login and forgets it; None when there is none, also when it is too late."""
-        return await _to_its_end(partial(self._take_login, state))
+        return await _in_thread(partial(self._take_login, state))
 
     async def load_records(self) -> dict[AccountRef, Record]:
         """Returns how all accounts fare."""
@@ -91,7 +92,7 @@ class FileStore:
     async def merge_records(self, changes: Mapping[AccountRef, Record]) -> None:
         """Adds the counts to those that are kept, and keeps each standing that is later than the one that is kept."""
         if changes:
-            await _to_its_end(partial(self._merge_records, changes))
+            await _in_thread(partial(self._merge_records, changes))
 
     async def close(self) -> None:
         """Does nothing: between two calls no file is open."""
@@ -195,7 +196,7 @@ class FileStore:
         """Waits for a lock that may be held as long as a provider takes to answer, so no thread is kept waiting for it."""
         now = asyncio.get_running_loop().time
         give_up = now() + self._wait_s
-        while not await _to_its_end(partial(_try, lock, self._path)):
+        while not await _in_thread(partial(_try, lock, self._path)):
             if now() >= give_up:
                 raise StoreError(
                     f"Another process has kept the account {ref} in {self._path} for {self._wait_s:g} s; end it."
@@ -219,16 +220,9 @@ def _files(path: Path) -> _Files:
     )
 
 
-async def _to_its_end(work: Callable[[], T]) -> T:
-    """Runs a change in a thread. Cancelling, however often, waits for its end, so that nothing changes behind the back of who let go."""
-    change = asyncio.get_running_loop().run_in_executor(None, work)
-    try:
-        return await asyncio.shield(change)
-    except asyncio.CancelledError:
-        while not change.done():
-            with suppress(asyncio.CancelledError):
-                await asyncio.wait({change})
-        raise
+async def _in_thread(work: Callable[[], T]) -> T:
+    """Makes a change in a thread. Cancelling waits for its end."""
+    return await to_its_end(asyncio.get_running_loop().run_in_executor(None, work))
 
 
 def _lock(file: Path) -> BaseFileLock:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Awaitable, Callable
 from contextlib import aclosing
 from typing import Any, Final, NamedTuple
@@ -16,6 +15,7 @@ from loom_grpc.core.errors import INVALID_REQUEST, LlmError
 from loom_grpc.core.ports import Admin, Gateway
 from loom_grpc.core.principal import Principal, who
 from loom_grpc.core.subject import subject
+from loom_grpc.core.to_its_end import to_its_end
 from loom_grpc.server.office import CHANGES, REQUESTS
 from loom_grpc.server.rpc import Context, Entrance, Trailing, opening_of, request_id_of
 from loom_grpc.telemetry import Act, Telemetry
@@ -157,7 +157,7 @@ class AdminEdge:
                 request = self._entrance.parse(kind(), data)
                 rpc.act.account = subject(request)
                 performing = office.perform(request)
-                response = await (_to_its_end(performing) if name in CHANGES else performing)
+                response = await (to_its_end(performing) if name in CHANGES else performing)
                 rpc.act.account = subject(response) or rpc.act.account
                 return response
 
@@ -175,7 +175,7 @@ class AdminEdge:
                 rpc.act.account = _subject(request)
                 if not (method.all_providers or request.provider):
                     raise LlmError(INVALID_REQUEST, "provider: is missing.", field="provider")
-                response = await _to_its_end(method.perform(admin, request))
+                response = await to_its_end(method.perform(admin, request))  # the code of a login is good only once
                 rpc.act.account = _outcome(response) or rpc.act.account
                 return response
 
@@ -211,16 +211,6 @@ class _AdminRpc:
 
     def last_event(self, error: LlmError) -> None:
         """Says that a stream ends with its status alone."""
-
-
-async def _to_its_end(work: Awaitable[Message]) -> Message:
-    """Does what an operator wants even if the caller goes away meanwhile: the code of a login, for one, is good only once."""
-    doing = asyncio.ensure_future(work)
-    try:
-        return await asyncio.shield(doing)
-    except asyncio.CancelledError:
-        await asyncio.gather(doing, return_exceptions=True)
-        raise
 
 
 def _id(id: str) -> str:

@@ -12,6 +12,7 @@ from typing import Any, Final
 from sqlalchemy import ColumnElement, Double, and_, delete, literal_column, update
 
 from loom_grpc.core.account import AccountRef, StoreError
+from loom_grpc.core.to_its_end import to_its_end
 from loom_grpc.storage.database import Database
 from loom_grpc.storage.tables import ACCOUNT_HOLD
 
@@ -51,7 +52,7 @@ class Lease:
             async with _beside(self._prolong()):
                 yield
         finally:
-            await _to_its_end(self._let_go())
+            await to_its_end(self._let_go())
 
     @asynccontextmanager
     async def held_if_free(self) -> AsyncIterator[bool]:
@@ -63,7 +64,7 @@ class Lease:
             async with _beside(self._prolong()):
                 yield True
         finally:
-            await _to_its_end(self._let_go())
+            await to_its_end(self._let_go())
 
     async def _take(self) -> None:
         longest_s = 1.5 * self._lease_s
@@ -110,13 +111,3 @@ async def _beside(work: Coroutine[Any, Any, None]) -> AsyncIterator[None]:
     finally:
         task.cancel()
         await asyncio.wait([task])
-
-
-async def _to_its_end(work: Coroutine[Any, Any, None]) -> None:
-    """Does something. Cancelling waits for its end."""
-    task = asyncio.create_task(work)
-    try:
-        await asyncio.shield(task)
-    except asyncio.CancelledError:
-        await asyncio.wait([task])
-        raise
