@@ -149,7 +149,7 @@ clean: ## Removes .venv, caches and what the clients have built
 .venv/.server: requirements/server.lock pyproject.toml
 	@scripts/setup.sh server
 
-.venv/.dev: requirements/dev.lock tests/node/package-lock.json tests/tools/go.sum .venv/.server
+.venv/.dev: requirements/dev.lock tests/node/package-lock.json clients/typescript/package-lock.json tests/tools/go.sum .venv/.server
 	@scripts/setup.sh dev
 
 deploy/.tools/.done: deploy/tools/requirements.lock deploy/tools/go.mod deploy/tools/collector/main.go deploy/tools/install.sh | .venv/.dev

@@ -95,9 +95,11 @@ fi
 pip=(.venv/bin/python -m pip install --quiet --disable-pip-version-check --no-input)
 "${pip[@]}" --require-hashes -r "requirements/$1.lock"
 "${pip[@]}" --no-deps --no-build-isolation -e .
-# The clients in JavaScript that the tests run; Node.js itself came with the Python packages.
+# The clients in JavaScript that the tests run, and ours that they put into a browser; Node.js itself came with the Python packages.
 if [ "$1" = dev ]; then
-  .venv/bin/npm ci --prefix tests/node --loglevel error || fail "could not install the npm packages of tests/node."
+  for folder in tests/node clients/typescript; do
+    .venv/bin/npm ci --prefix "$folder" --loglevel error || fail "could not install the npm packages of $folder."
+  done
 fi
 # The clients in Go that the tests run.
 if [ "$1" = dev ]; then
