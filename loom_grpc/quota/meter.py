@@ -59,7 +59,7 @@ class TableMeter:
         self._is_closed = False
         self._on_end = on_end
         try:
-            with self._table:
+            with self._table.opening():
                 self._gauges.succeed()
         except MeterError:
             self._table.close()

@@ -7,7 +7,8 @@ import hashlib
 import mmap
 import os
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Final, NamedTuple, Self
 
@@ -26,6 +27,9 @@ _KNOWN: Final = 16_384
 """Of how many keys it is remembered where they are."""
 _PATIENCE_S: Final = 0.25
 """How long the lock is waited for. Others hold it for microseconds, so it is one that was stopped while it held it."""
+_OPENING_S: Final = 10.0
+"""How long it is waited for on opening, when no call waits: others that start at once make room for all rows, which the disk may take
+its time for."""
 _PAUSE_S: Final = 0.00005
 
 Rank = Callable[[int], tuple[bool, int] | None]
@@ -171,16 +175,21 @@ class Table:
             header += shape.bytes
 
     def __enter__(self) -> Self:
-        if self._file is not None:
-            try:
-                fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                self._wait(self._file)
+        self._lock(_PATIENCE_S)
         return self
 
     def __exit__(self, *_: object) -> None:
         if self._file is not None:
             fcntl.flock(self._file, fcntl.LOCK_UN)
+
+    @contextmanager
+    def opening(self) -> Iterator[None]:
+        """Holds the lock as `with table` does, for who begins to use the table and may wait longer for it."""
+        self._lock(_OPENING_S)
+        try:
+            yield
+        finally:
+            self.__exit__()
 
     def close(self) -> None:
         """Lets go of the memory and the file, which stays."""
@@ -195,8 +204,15 @@ class Table:
             os.close(self._file)
             self._file = None
 
-    def _wait(self, file: int) -> None:
-        until = time.monotonic() + _PATIENCE_S
+    def _lock(self, patience_s: float) -> None:
+        if self._file is not None:
+            try:
+                fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                self._wait(self._file, patience_s)
+
+    def _wait(self, file: int, patience_s: float) -> None:
+        until = time.monotonic() + patience_s
         while time.monotonic() < until:
             time.sleep(_PAUSE_S)
             try:
@@ -204,13 +220,13 @@ class Table:
             except BlockingIOError:
                 continue
         raise MeterError(
-            f"{self._path}: another process has held the counters for {_PATIENCE_S:g} s; see that none is stopped"
+            f"{self._path}: another process has held the counters for {patience_s:g} s; see that none is stopped"
         )
 
     def _attach(self, size: int, mark: bytes) -> mmap.mmap:
         if self._file is None:
             return mmap.mmap(-1, size)
-        with self:
+        with self.opening():
             found = os.pread(self._file, _WORD, 0)
             if not found.strip(b"\0"):
                 # All the room at once: a page that the disk has no room for later on would kill the process that touches it.

@@ -6,6 +6,7 @@ import fcntl
 import os
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -150,3 +151,23 @@ def test_a_lock_that_is_never_let_go_is_an_error_in_words(tmp_path: Path) -> Non
     assert str(raised.value) == (
         f"{tmp_path}/t: another process has held the counters for 0.25 s; see that none is stopped"
     )
+
+
+def test_who_opens_the_file_waits_while_another_takes_its_time_to_make_room_in_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now_s = 0.0
+
+    with (tmp_path / "t").open("w") as other:
+        fcntl.flock(other, fcntl.LOCK_EX)
+
+        def sleep(_seconds: float) -> None:
+            nonlocal now_s
+            now_s += 0.5
+            if now_s >= 5:
+                fcntl.flock(other, fcntl.LOCK_UN)
+
+        monkeypatch.setattr("loom_grpc.quota.table.time", SimpleNamespace(monotonic=lambda: now_s, sleep=sleep))
+        Table(tmp_path / "t", SHAPES).close()
+
+    assert now_s == 5
