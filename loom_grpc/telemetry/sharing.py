@@ -10,6 +10,7 @@ from typing import Final
 import orjson
 from structlog.typing import FilteringBoundLogger
 
+from loom_grpc.core.to_its_end import to_its_end
 from loom_grpc.telemetry.background import again_and_again
 from loom_grpc.telemetry.metrics import State, merge
 from loom_grpc.telemetry.names import METRICS
@@ -32,6 +33,8 @@ class Sharing:
         before = _read(self._file)
         self._before = {name: series for name, series in before.items() if name not in _GAUGES}
         self._written = b""
+        self._turn = asyncio.Lock()
+        """Held while the file is written: of two who write at once, one would take the other's draft away."""
         self._task: asyncio.Task[None] | None = None
 
     def start(self) -> None:
@@ -45,11 +48,12 @@ class Sharing:
         await self.write()
 
     async def write(self) -> None:
-        """Writes what has been measured so far."""
-        data = _encode(merge([self._before, self._measure()]))
-        if data != self._written:
-            self._written = data
-            await asyncio.to_thread(_replace, self._file, data)
+        """Writes what has been measured so far. Cancelling waits for its end."""
+        async with self._turn:
+            data = _encode(merge([self._before, self._measure()]))
+            if data != self._written:
+                await to_its_end(asyncio.to_thread(_replace, self._file, data))
+                self._written = data
 
     def total(self) -> State:
         """Adds up what all workers have measured, the others' up to about a second ago."""

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
+import os
 from pathlib import Path
 
 from loom_grpc.telemetry import Telemetry
+from loom_grpc.telemetry.sharing import Sharing
 from tests.telemetry.lines import Log, answer, call, configuration, ignore
 from tests.telemetry.test_metrics import samples, values
 
@@ -60,3 +63,23 @@ async def test_attempts_that_died_with_their_worker_are_not_active_for_ever(tmp_
 
 async def test_workers_do_not_speak_of_their_own_process(tmp_path: Path) -> None:
     assert b"process_resident_memory_bytes" not in worker(0, tmp_path).prometheus()
+
+
+async def test_a_worker_that_ends_while_it_writes_leaves_what_it_measured_last(tmp_path: Path) -> None:
+    draft, counted = tmp_path / "0.draft", [1.0]
+    sharing = Sharing(tmp_path, 0, lambda: {"loom.calls": {("grpc",): list(counted)}}, worker(0, tmp_path).log)
+    os.mkfifo(draft)  # so that who writes to it waits for a reader
+    writing = asyncio.create_task(sharing.write())
+    await asyncio.sleep(0)  # it begins
+    writing.cancel()
+    counted[0] = 2.0
+
+    closing = asyncio.create_task(sharing.close())
+    await asyncio.sleep(0)
+    reader = await asyncio.to_thread(os.open, draft, os.O_RDONLY)
+    await closing
+    os.close(reader)
+
+    assert (tmp_path / "0.json").is_file()
+    assert (tmp_path / "0.json").read_text() == '{"loom.calls":[[["grpc"],[2.0]]]}'
+    assert not draft.exists()
