@@ -30,10 +30,9 @@ _FOLDER: Final = "spool"
 
 
 class CallRecords:
-    """Records calls where that is wanted, and else only prices them. The spool is opened at once, all else by `start`.
+    """Records calls where that is wanted, from `start` on, and else only prices them.
 
-    `make_ledger` gives where records go without a bus, and `catalogue` what is known of models now. For a check not even the spool is
-    opened.
+    `make_ledger` gives where records go without a bus, and `catalogue` what is known of models now.
     """
 
     def __init__(
@@ -44,8 +43,6 @@ class CallRecords:
         make_ledger: Callable[[], Ledger],
         catalogue: Callable[[], Catalogue],
         telemetry: Telemetry,
-        *,
-        is_check: bool,
     ) -> None:
         self._config = config
         self._secrets = secrets
@@ -56,13 +53,13 @@ class CallRecords:
         self.is_on = keeps_records(config)
         self._folder: Path = config.audit.spool_dir or usual_file(environ).with_name(_FOLDER)
         content = self._make_content() if config.audit.content else None
-        self._spool = self._make_spool() if self.is_on and not is_check else None
+        self._spool: FileSpool | None = None
         self._mark: int | None = None
         self._sink: Sink | None = None
         self._courier: Courier | None = None
         self._pruning: Pruning | None = None
         self.recorder = Recorder(
-            self._spool,
+            None,
             self._tariff,
             new_id=new_id,
             timer=time.perf_counter,
@@ -72,12 +69,15 @@ class CallRecords:
 
     async def start(self) -> None:
         """Begins to send records on; raises `ConfigError` when another server uses the spool, or has left records there."""
-        if self._spool is None:
+        if not self.is_on:
             return
         from loom_grpc.app.courier import Courier
 
         audit, told = self._config.audit, self._telemetry
+        # First: what waits in a file that another process has open cannot be counted.
         self._mark = self._mark_spool()
+        self._spool = self._make_spool()
+        self.recorder.keep_in(self._spool)
         told.troubles.watch_spool(self._spool.state, self._spool.age_s, audit.spool_max_bytes)
         self._sink = self._make_sink()
         self._courier = Courier(

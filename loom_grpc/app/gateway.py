@@ -225,9 +225,7 @@ class App:
         )
         self._stack.push_async_callback(self._doors.close)
         ledger = partial(open_ledger, config, database)
-        self._records = CallRecords(
-            config, secrets, self._environ, ledger, lambda: self.parts.catalogue, telemetry, is_check=is_check
-        )
+        self._records = CallRecords(config, secrets, self._environ, ledger, lambda: self.parts.catalogue, telemetry)
         self._stack.push_async_callback(self._records.close)
         self._office = Office(self._doors.directory, ledger, self._doors, self._meter, lambda: self.config)
         self._caching = Caching(secrets, telemetry)

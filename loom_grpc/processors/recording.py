@@ -49,6 +49,10 @@ class Recorder:
         self._content = content
         self._on_charges = on_charges
 
+    def keep_in(self, spool: Spool) -> None:
+        """Keeps the records of calls in a spool from now on."""
+        self._spool = spool
+
     def around(self, handler: Handler) -> Handler:
         """Returns the handler for calls that are recorded: none begins for whose record there is no room."""
 

@@ -21,10 +21,12 @@ def mark(folder: Path, destination: str) -> int:
     """Marks a spool as one for a destination, and returns the descriptor that holds others from marking it as long as it is open.
 
     `destination` is any text that names where records go. A spool that nobody uses and where nothing waits may go elsewhere from now on;
-    otherwise `SpoolError` is raised. Waits for whoever marks it at the same time.
+    otherwise `SpoolError` is raised. Waits for whoever marks it at the same time. Files of the spool are opened afterwards: those that
+    another process has open keep their records to themselves.
     """
     wanted = hashlib.sha256(destination.encode()).hexdigest().encode()
     try:
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         with _alone(folder):
             return _mark(folder, wanted)
     except OSError as error:

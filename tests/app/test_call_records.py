@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+import sys
+from collections.abc import AsyncIterator, Iterator, Sequence
+from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
+from subprocess import PIPE, Popen
 from typing import Any
 
 import pytest
@@ -58,6 +60,23 @@ def settings(folder: Path, upstream: str, **audit: Any) -> dict[str, Any]:
 async def world(folder: Path, **audit: Any) -> AsyncIterator[tuple[StandIn, Shim]]:
     async with stand_in(answers) as upstream, shim(configuration(**settings(folder, upstream.url, **audit))) as ours:
         yield upstream, ours
+
+
+@contextmanager
+def beginning(settings: dict[str, Any]) -> Iterator[None]:
+    """Gives the time between a worker's first step, which is to make what the configuration asks for, and its second."""
+    script = (
+        "import json, sys; from loom_grpc.app import App; from loom_grpc.telemetry import Telemetry; "
+        "from tests.shim.serving import configuration; config = configuration(**json.loads(sys.argv[1])); "
+        "App(config, {}, Telemetry(config)).provision(); print(flush=True); sys.stdin.read()"
+    )
+    command = [sys.executable, "-c", script, json.dumps(settings)]
+    with Popen(command, stdin=PIPE, stdout=PIPE) as worker:  # noqa: S603 - this Python
+        assert worker.stdin is not None
+        assert worker.stdout is not None
+        assert worker.stdout.readline() == b"\n"
+        yield
+        worker.stdin.close()
 
 
 async def kept(folder: Path) -> Sequence[CallRecord]:
@@ -190,6 +209,23 @@ async def test_two_servers_whose_records_go_to_different_places_share_no_spool(t
             assert (await ours.post("/v1/chat/completions", ASK)).status == 200
 
     assert str(refused.value).startswith(f"audit.spool_dir: The spool in {tmp_path}/spool is in use by a server")
+
+
+async def test_records_for_elsewhere_keep_a_server_out_though_other_workers_of_it_begin_meanwhile(
+    tmp_path: Path,
+) -> None:
+    async with world(tmp_path):
+        pass
+    other = {**settings(tmp_path, "http://127.0.0.1:1"), "database": {"url": f"sqlite:///{tmp_path}/other.db"}}
+    left = FileSpool(tmp_path / "spool", 2**20, lambda: 1.0, on_trouble=print, on_recovery=print, on_damage=print)
+    left.put("left", b"record")
+    left.close()
+
+    with beginning(other), pytest.raises(ConfigError) as refused:
+        async with shim(configuration(**other)):
+            raise AssertionError
+
+    assert str(refused.value).startswith(f"audit.spool_dir: The spool in {tmp_path}/spool has 1 records")
 
 
 async def test_a_folder_that_cannot_be_a_spool_is_said_so(tmp_path: Path) -> None:
