@@ -72,6 +72,8 @@ class HttpEdge:
         """Refuses new calls, gives those in flight `grace_s` to finish, cancels the rest and closes everything."""
         self._draining = True
         self._ticking.cancel()
+        if self._config.address.startswith("unix:"):
+            _path(self._config.address).unlink(missing_ok=True)  # later on it may be that of the next server
         for listener in self._server.servers:
             listener.close()
         for _ in range(_ACCEPTING):
@@ -84,8 +86,6 @@ class HttpEdge:
             await self._done(_FAREWELL_S)
         for connection in self.connections():
             connection.transport.abort()
-        if self._config.address.startswith("unix:"):
-            _path(self._config.address).unlink(missing_ok=True)
 
     async def _done(self, timeout_s: float) -> bool:
         """Waits until all calls are answered and all connections closed."""
@@ -135,6 +135,7 @@ def _bind_unix(path: Path) -> socket.socket:
         if path.is_socket() and sock.connect_ex(str(path)) == errno.ECONNREFUSED:
             path.unlink()
         sock.bind(str(path))
+        sock.listen()  # or another server that starts would take it for a left one
     except OSError:
         sock.close()
         raise

@@ -205,6 +205,30 @@ async def test_a_unix_socket_is_served_and_a_left_one_replaced(tmp_path: Path) -
     assert not path.exists()
 
 
+async def test_a_unix_socket_is_taken_over_from_a_server_that_finishes_its_calls(tmp_path: Path) -> None:
+    path = tmp_path / "loom.sock"
+    slow, config = Slow(), configuration({"address": f"unix:{path}"})
+    leaving = HttpEdge(config, slow.script, Telemetry(config))
+    await leaving.start()
+    reader, writer = await asyncio.open_unix_connection(path)
+    writer.write(request("/proxy/openai/stream"))
+    await reader.readuntil(b"Hel")
+    draining = asyncio.create_task(leaving.drain(WAIT_S))
+    await asyncio.sleep(0)  # the drain begins
+    coming = edge(config)
+    await coming.start()
+
+    slow.go.set()
+    await reader.read()
+    await asyncio.wait_for(draining, WAIT_S)
+    writer.close()
+    is_there = path.is_socket()
+    await coming.drain(0)
+
+    assert is_there
+    assert not path.exists()
+
+
 @pytest.fixture
 def authority() -> trustme.CA:
     return trustme.CA()
