@@ -344,7 +344,9 @@ def _hold(key: str, address: str) -> socket.socket:
     try:
         family, kind, proto, _, where = socket.getaddrinfo(host.strip("[]"), int(port), type=socket.SOCK_STREAM)[0]
         sock = socket.socket(family, kind, proto)
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+        # Connections of a server that was here before, of one process, keep others from the port for a minute without the first of them.
+        for option in (socket.SO_REUSEADDR, socket.SO_REUSEPORT):
+            sock.setsockopt(socket.SOL_SOCKET, option, 1)
         sock.bind(where)
     except OSError as error:
         raise ConfigError(f"{key}: cannot listen on {address}: {error.strerror}") from None

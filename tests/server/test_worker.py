@@ -107,6 +107,18 @@ async def test_workers_that_cannot_serve_end_the_server(tmp_path: Path) -> None:
     assert "Traceback" not in result.err
 
 
+async def test_workers_take_the_port_that_a_single_process_has_just_left(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as former:
+        address = f"127.0.0.1:{former.getsockname()[1]}"
+        with socket.create_connection(former.getsockname()) as caller:
+            former.accept()[0].close()  # who closes first keeps the port from others
+            assert caller.recv(1) == b""
+
+    with served("serve", "--workers", "2", "--grpc-address", address, "--no-http", cwd=tmp_path) as server:
+        assert server.grpc_address == address
+        assert await ask(server) == "Hi"
+
+
 async def test_a_port_that_is_taken_is_one_line(tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         flags = ("serve", "--workers", "2", "--no-http", "--grpc-address", f"127.0.0.1:{taken.getsockname()[1]}")
