@@ -315,6 +315,7 @@ class _Fleet:
         self._signal_workers(signal.SIGTERM)
 
     def _signal_workers(self, number: int) -> None:
+        self._trial = None  # its worker tells who asked for it that the server stops
         for worker in self._workers.values():
             if worker.process.pid is not None and worker.process.is_alive():
                 os.kill(worker.process.pid, number)
