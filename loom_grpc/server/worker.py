@@ -16,6 +16,7 @@ from collections import deque
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
+from multiprocessing import resource_tracker
 from multiprocessing.connection import Connection, wait
 from multiprocessing.context import SpawnProcess
 from pathlib import Path
@@ -30,6 +31,8 @@ from loom_grpc.server.source import Source
 _MAX_EARLY_DEATHS: Final = 3
 """So many workers that die one after the other without having served end the server: the cause will not go away."""
 _SPAWN: Final = multiprocessing.get_context("spawn")
+_IGNORED: Final = (signal.SIGINT, signal.SIGHUP)
+"""What workers leave to their parent."""
 
 Ready = Callable[[str, str], None]
 Work = Callable[[Config, int, Path, Connection], int]
@@ -155,12 +158,13 @@ class _Fleet:
     def _start(self, number: int) -> None:
         line, far_end = _SPAWN.Pipe()
         process = _SPAWN.Process(target=_run_worker, args=(self._work, self._config, number, self._shared, far_end))
-        # Blocked here it stays blocked there, until the worker ignores it: the signal may come to the whole process group.
-        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGHUP})
+        resource_tracker.ensure_running()  # or the first start would do it, and unblock SIGINT
+        # Blocked here they stay blocked there, until the worker ignores them: they may come to the whole process group.
+        signal.pthread_sigmask(signal.SIG_BLOCK, _IGNORED)
         try:
             process.start()
         finally:
-            signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGHUP})
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, _IGNORED)
         far_end.close()
         self._workers[number] = _Worker(number, process, line, self._config)
 
@@ -327,7 +331,7 @@ def _said(grpc_address: str, http_address: str) -> None:
 
 def _run_worker(work: Work, config: Config, number: int, shared: Path, line: Connection) -> None:
     # The terminal sends Ctrl-C to every process of the group; only the parent decides when to stop, and when to read again.
-    for ignored in (signal.SIGINT, signal.SIGHUP):
+    for ignored in _IGNORED:
         signal.signal(ignored, signal.SIG_IGN)
     try:
         code = work(config, number, shared, line)

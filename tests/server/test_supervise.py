@@ -67,3 +67,25 @@ def stop_amid_a_reload(config: Config, number: int, shared: Path, line: Connecti
 
 def test_a_stop_amid_a_reload_is_the_end_of_both() -> None:
     assert supervise(loaded(), Changed(), stop_amid_a_reload, lambda *_: None) == 0
+
+
+class Interrupted:
+    """A worker that the terminal's Ctrl-C reaches as soon as it is a process."""
+
+    def __setstate__(self, _state: object) -> None:
+        os.kill(os.getpid(), signal.SIGINT)
+
+    def __getstate__(self) -> bool:
+        return True
+
+    def __call__(self, config: Config, number: int, shared: Path, line: Connection) -> int:
+        line.send(Serves())
+        signal.pause()
+        return 0
+
+
+def test_an_interrupt_leaves_it_to_the_parent_to_end_workers_that_have_just_begun() -> None:
+    def stop(*_: str) -> None:
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    assert supervise(loaded(), Changed(), Interrupted(), stop) == 0
