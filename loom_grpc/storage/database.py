@@ -10,6 +10,7 @@ from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, closing, contextmanager, suppress
 from pathlib import Path
 from typing import Any, Final, cast
+from weakref import WeakKeyDictionary
 
 from sqlalchemy import URL, Connection, Table, event, make_url
 from sqlalchemy.dialects import postgresql, sqlite
@@ -31,6 +32,7 @@ _BUSY_S: Final = 10.0
 _LONGEST_S: Final = 30.0
 """How long a transaction may take, with everything that it waits for."""
 _READS: Final = "loom_grpc_reads"
+_TURNS: Final[WeakKeyDictionary[asyncio.AbstractEventLoop, asyncio.Lock]] = WeakKeyDictionary()
 _SECRET_PARTS: Final = ("password", "sslpassword", "passfile")
 
 
@@ -101,7 +103,7 @@ class Database:
         with self._explained():
             if self.dialect == "sqlite":
                 await asyncio.to_thread(_make_file, str(self._url.database))
-            async with asyncio.timeout(longest_s), self._engine.begin() as connection:
+            async with asyncio.timeout(longest_s), _turn(), self._engine.begin() as connection:
                 return await connection.run_sync(migrate)
 
     @contextmanager
@@ -206,6 +208,11 @@ def _make_file(name: str) -> None:
         new.chmod(0o600)
         with suppress(FileExistsError):  # another process was quicker, and its file is as good
             os.link(new, file)
+
+
+def _turn() -> asyncio.Lock:
+    """Returns what is held by who migrates: Alembic knows of one migration in a process, and takes two for the same."""
+    return _TURNS.setdefault(asyncio.get_running_loop(), asyncio.Lock())
 
 
 def _place(url: URL) -> str:

@@ -132,6 +132,17 @@ async def test_many_who_make_a_file_of_sqlite_at_once_wait_for_each_other(opened
             assert await connection.scalar(text("PRAGMA journal_mode")) == "wal"
 
 
+async def test_databases_of_one_process_are_made_at_once(opened: Open, tmp_path: Path) -> None:
+    databases = [opened(f"sqlite:///{tmp_path}/{name}.db") for name in "abc"]
+
+    changes = await asyncio.gather(*(database.upgrade() for database in databases))
+
+    assert {change.before for change in changes} == {""}
+    for database in databases:
+        async with database.read() as connection:
+            assert await connection.scalar(select(ACCOUNT_REVISION.c.number)) == 0
+
+
 @pytest.fixture
 def plain(tmp_path: Path) -> Iterator[sqlite3.Connection]:
     """Another program's connection to a file without a write-ahead log."""
