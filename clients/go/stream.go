@@ -60,6 +60,9 @@ func (s *Stream) Recv() (*loompb.LlmEvent, error) {
 	event, err := s.call.Recv()
 	switch {
 	case s.closed.Load():
+		if err == nil {
+			s.end()
+		}
 		err = io.EOF
 	case errors.Is(err, io.EOF):
 		err = unended.of(status.New(codes.OK, ""), s.target)
@@ -118,11 +121,15 @@ func (s *Stream) reported(event *loompb.Error) *Error {
 	return failure
 }
 
-// end lets the call end by itself, so that the server does not take it for cancelled, and returns what it ended with.
+// end lets the call end by itself, so that the server does not take it for cancelled, and returns what it ended with. Events that are
+// still to come are read too: before the end of a call gRPC may be writing the trailers.
 func (s *Stream) end() error {
 	timer := time.AfterFunc(endGrace, s.cancel)
 	defer timer.Stop()
-	_, err := s.call.Recv()
-	s.cancel()
-	return err
+	for {
+		if _, err := s.call.Recv(); err != nil {
+			s.cancel()
+			return err
+		}
+	}
 }

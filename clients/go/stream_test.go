@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"io"
+	"strings"
 	"testing"
 	"time"
 
@@ -77,6 +78,30 @@ func TestWhatComesAfterCompletedIsLeft(t *testing.T) {
 
 	if failure != nil || len(events) != 2 {
 		t.Errorf("events: %v, error: %v", events, failure)
+	}
+}
+
+func TestTheTrailersAreThoseOfTheEndWhateverComesAfterTheLastEvent(t *testing.T) {
+	t.Parallel()
+	for name, last := range map[string]*loompb.LlmEvent{
+		"completed": completed(nil), "error": failed(&loompb.Error{Reason: loompb.ErrorReason_ERROR_REASON_LOOP_DETECTED}),
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			more := text(strings.Repeat("x", 1<<20)) // several are too much to be on the way while nobody reads
+			send := streamOf(nil, last, more, more, more, more).stream
+			_, address := serve(t, otherServer{stream: func(out grpc.ServerStreamingServer[loompb.LlmEvent]) error {
+				out.SetTrailer(metadata.Pairs("loom-request-id", "r-1"))
+				return send(out)
+			}})
+			stream := connect(t, address).Stream(t.Context(), loom.Prompt("Hello!"))
+
+			drain(stream)
+
+			if id := stream.Trailer().Get("loom-request-id"); len(id) != 1 || id[0] != "r-1" {
+				t.Errorf("trailers: %v", stream.Trailer())
+			}
+		})
 	}
 }
 
