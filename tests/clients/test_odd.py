@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from google.protobuf.json_format import ParseDict
 
 from clients.conformance.case import Case
 from clients.conformance.odd import CALL, cutting, html_over_http2, listening, odd_server
@@ -13,8 +14,8 @@ from loom_grpc.client import LlmError, LlmEvent, LlmRequest, LlmResponse, LoomCl
 ANSWER = {"message": {"role": "ROLE_ASSISTANT", "content": "hi"}}
 
 
-def odd(name: str, *steps: dict[str, Any]) -> Case:
-    return Case(name=name, row=name, server="odd", method="complete", expect={}, odd=[*steps])
+def odd(name: str, *steps: dict[str, Any], method: str = "complete") -> Case:
+    return Case(name=name, row=name, server="odd", method=method, expect={}, odd=[*steps])
 
 
 def call(name: str) -> dict[str, str]:
@@ -42,8 +43,9 @@ async def test_an_answer_that_is_no_message_is_an_error() -> None:
 async def test_what_comes_after_the_whole_answer_is_not_told() -> None:
     late = {"text_delta": {"content": "and"}}
     steps = [{"completed": {"response": ANSWER}}, late, late]
+    case = odd("more", *({"send": step} for step in steps), {"end": {"code": "ABORTED"}}, method="stream")
     async with (
-        odd_server([odd("more", *({"send": step} for step in steps), {"end": {"code": "ABORTED"}})]) as server,
+        odd_server([case]) as server,
         LoomClient(f"127.0.0.1:{server.port}") as client,
     ):
         stream = client.stream("hi", metadata=call("more"))
@@ -70,7 +72,7 @@ async def test_the_odd_server_remembers_each_call_by_its_name() -> None:
 @pytest.mark.parametrize("mark", ["<<cut>>", "<<reset>>"])
 async def test_a_connection_is_cut_where_the_mark_is(mark: str) -> None:
     events = [{"started": {"attempt": 1}}, {"text_delta": {"content": mark}}]
-    case = odd("cut", *({"send": event} for event in events), {"wait": None})
+    case = odd("cut", *({"send": event} for event in events), {"wait": None}, method="stream")
     async with (
         odd_server([case]) as server,
         listening(cutting(server.port)) as target,
@@ -89,3 +91,19 @@ async def test_a_page_of_html_is_an_error_with_the_status_of_the_proxy() -> None
             await client.complete("hi")
 
     assert caught.value.metadata == {"target": target, "grpc_code": "UNAVAILABLE"}
+
+
+async def test_a_message_of_megabytes_keeps_no_other_call_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
+    made: list[str] = []
+
+    def make(what: Any, message: Any) -> Any:
+        made.append(str(what))
+        return ParseDict(what, message)
+
+    monkeypatch.setattr("clients.conformance.odd.ParseDict", make)
+    async with odd_server([odd("large", {"send": ANSWER})]) as server:
+        before = [*made]
+        async with LoomClient(f"127.0.0.1:{server.port}") as client:
+            await client.complete("hi", metadata=call("large"))
+
+    assert made == before == [str(ANSWER)]
