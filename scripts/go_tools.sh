@@ -8,7 +8,7 @@ install() {
   command -v go >/dev/null || { echo "there is no Go on this machine" && return 1; }
   # Whatever flags and workspace there are around it; and as the Go client is built, so that what both are made of is built once.
   GOBIN="$PWD/.venv/bin" GOWORK=off GOFLAGS=-mod=readonly \
-    go -C tests/tools install -ldflags="-s -w" tool 2>&1
+    scripts/again.sh go -C tests/tools install -ldflags="-s -w" tool 2>&1
 }
 
 if ! said="$(install)"; then

@@ -29,8 +29,9 @@ install_package() {
   fi
   echo "Installing the Debian package $1 ..."
   {
-    "${as_root[@]}" apt-get -qq update
-    "${as_root[@]}" env DEBIAN_FRONTEND=noninteractive DEBCONF_NOWARNINGS=yes apt-get -qq install --no-install-recommends "$1"
+    scripts/again.sh "${as_root[@]}" apt-get -qq update
+    scripts/again.sh "${as_root[@]}" env DEBIAN_FRONTEND=noninteractive DEBCONF_NOWARNINGS=yes \
+      apt-get -qq install --no-install-recommends "$1"
   } >/dev/null || fail "could not install $1. As root: apt-get install $1"
 }
 

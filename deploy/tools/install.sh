@@ -5,6 +5,7 @@ set -euo pipefail
 cd "$(dirname "$0")"
 into="$(cd .. && pwd)/.tools"
 python="${PYTHON:-../../.venv/bin/python}"
+again="$(cd ../.. && pwd)/scripts/again.sh"
 
 fail() {
   echo "loom-grpc: $*" >&2
@@ -19,7 +20,7 @@ unpack_prometheus() {
   folder="$(mktemp -d)"
   # As root, apt-get would give up root to write here, and say so.
   (cd "$folder" && apt-get -qq -o APT::Sandbox::User=root download prometheus >/dev/null 2>&1) ||
-    { apt-get -qq update && (cd "$folder" && apt-get -qq -o APT::Sandbox::User=root download prometheus); } >/dev/null ||
+    { "$again" apt-get -qq update && (cd "$folder" && "$again" apt-get -qq -o APT::Sandbox::User=root download prometheus); } >/dev/null ||
     fail "could not fetch the Debian package prometheus; put promtool and prometheus into $into/bin."
   dpkg -x "$folder"/prometheus_*.deb "$folder/out"
   install -t "$into/bin" "$folder/out/usr/bin/promtool" "$folder/out/usr/bin/prometheus"
@@ -39,8 +40,8 @@ has_builder() {
   done
   if [ "${#missing[@]}" != 0 ]; then
     echo "Installing the Debian packages ${missing[*]} ..."
-    { apt-get -qq update && env DEBIAN_FRONTEND=noninteractive DEBCONF_NOWARNINGS=yes \
-      apt-get -qq install --no-install-recommends "${missing[@]}"; } >/dev/null || fail "could not install ${missing[*]}."
+    { "$again" apt-get -qq update && env DEBIAN_FRONTEND=noninteractive DEBCONF_NOWARNINGS=yes \
+      "$again" apt-get -qq install --no-install-recommends "${missing[@]}"; } >/dev/null || fail "could not install ${missing[*]}."
   fi
 }
 
@@ -50,7 +51,7 @@ make_base() {
   # shellcheck source=/dev/null
   release="$(. /etc/os-release && echo "$VERSION_CODENAME")"
   mapfile -t sources < <(find /etc/apt -maxdepth 2 -name '*.list' -o -maxdepth 2 -name '*.sources')
-  mmdebstrap --quiet --variant=minbase --include=python3,python3-pip --aptopt='Acquire::Retries "3"' \
+  "$again" mmdebstrap --quiet --variant=minbase --include=python3,python3-pip --aptopt='Acquire::Retries "3"' \
     "${left_out[@]/#/--dpkgopt=path-exclude=}" "$release" "$into/base.new.tar" "${sources[@]}" ||
     fail "could not unpack a Debian for the image to be built on."
   mv "$into/base.new.tar" "$into/base.tar"
@@ -67,7 +68,7 @@ if [ ! -f "$into/base.tar" ] && has_builder; then
 fi
 "$python" -m venv --clear "$into/venv"
 "$into/venv/bin/python" -m pip install --quiet --disable-pip-version-check --no-input --no-compile --require-hashes -r requirements.lock
-out="$(go build -o "$into/bin" sigs.k8s.io/kustomize/kustomize/v5 ./collector 2>&1)" || fail "$out"
+out="$("$again" go build -o "$into/bin" sigs.k8s.io/kustomize/kustomize/v5 ./collector 2>&1)" || fail "$out"
 [ -x "$into/bin/promtool" ] && [ -x "$into/bin/prometheus" ] || unpack_prometheus
 [ -z "$base" ] || wait "$base"
 touch "$into/.done"
