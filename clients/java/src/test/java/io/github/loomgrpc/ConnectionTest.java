@@ -146,10 +146,10 @@ class ConnectionTest {
   void aConnectedCallMayTakeLongerThanConnecting() throws Exception {
     try (OddServer server = new OddServer(0);
         LoomClient loom =
-            LoomClient.builder(server.target()).connectTimeout(Duration.ofMillis(500)).build();
+            LoomClient.builder(server.target()).connectTimeout(Duration.ofSeconds(2)).build();
         LoomStream events = loom.stream(REQUEST)) {
       assertEquals(text("one"), events.next());
-      assertFalse(server.cancelled.await(1, TimeUnit.SECONDS));
+      assertFalse(server.cancelled.await(3, TimeUnit.SECONDS));
       assertEquals(text("two"), events.next());
     }
   }
@@ -208,6 +208,21 @@ class ConnectionTest {
       ExecutionException failure = assertThrows(ExecutionException.class, answer::get);
       assertSame(full, failure.getCause());
       assertTrue(server.cancelled.await(10, TimeUnit.SECONDS));
+    }
+  }
+
+  @Test
+  void aTimeLimitEndsACallThatTheServerKeepsOpen() throws Exception {
+    CallSettings quick = CallSettings.NONE.withTimeout(Duration.ofMillis(200));
+    try (OddServer server = new OddServer(0);
+        LoomClient loom = LoomClient.builder(server.target()).build()) {
+      LoomException failure =
+          assertThrows(LoomException.class, () -> loom.complete(request("waits", "Hello!"), quick));
+
+      assertEquals("PROVIDER_TIMEOUT", failure.reasonName());
+      assertEquals("The answer did not come within the time limit.", failure.getMessage());
+      assertEquals(
+          Map.of("target", loom.target(), "grpc_code", "DEADLINE_EXCEEDED"), failure.metadata());
     }
   }
 
