@@ -119,7 +119,7 @@ describe("a connection that is not there", () => {
     const connection = new Connection(
       `https://${target}`,
       {},
-      { connectMs: 50, pingAfterMs: 1000, pingTimeoutMs: 1000 },
+      { connectMs: 50, pingAfterMs: 20_000, pingTimeoutMs: 20_000 },
     );
 
     await assert.rejects(connection.request("POST", "/", {}, {}), {
@@ -130,7 +130,11 @@ describe("a connection that is not there", () => {
 
   test("a server that answers no ping is given up", async () => {
     const { target } = await kept(silentServer());
-    const connection = new Connection(`http://${target}`, {}, { connectMs: 1000, pingAfterMs: 20, pingTimeoutMs: 30 });
+    const connection = new Connection(
+      `http://${target}`,
+      {},
+      { connectMs: 20_000, pingAfterMs: 20, pingTimeoutMs: 30 },
+    );
     const stream = await connection.request("POST", "/", {}, {});
     const error = await new Promise((resolve) => stream.once("error", resolve));
 
@@ -145,7 +149,11 @@ describe("a connection that is not there", () => {
         respond(stream, [], OK);
       }),
     );
-    const connection = new Connection(`http://${target}`, {}, { connectMs: 1000, pingAfterMs: 0, pingTimeoutMs: 1000 });
+    const connection = new Connection(
+      `http://${target}`,
+      {},
+      { connectMs: 20_000, pingAfterMs: 0, pingTimeoutMs: 20_000 },
+    );
     const call = async () => {
       const stream = await connection.request("POST", "/", {}, {});
       await once(stream.end().resume(), "close");
@@ -172,7 +180,7 @@ describe("a connection that is not there", () => {
 
 describe("a server that goes away", () => {
   test("in mid-stream is an error, and the client finds it when it is back", async () => {
-    const server = await serve();
+    const server = await serve({}, await freeTarget());
     const client = new LoomClient(server.target);
     const stream = client.stream({ prompt: "Hello", provider: "mock", model: "mock-slow" });
     const seen: LlmEvent[] = [];

@@ -1,6 +1,7 @@
 /** The real server, as a process of its own. */
 
 import { type ChildProcess, execFileSync, spawn } from "node:child_process";
+import { randomInt } from "node:crypto";
 import { once } from "node:events";
 import { mkdtempSync, readFileSync, rmSync } from "node:fs";
 import { createServer } from "node:net";
@@ -76,17 +77,20 @@ export function makeCertificate(): Certificate {
   return { folder, ca: read("client.pem"), cert: read("server.pem"), key: read("server.key") };
 }
 
-/** Returns an address of this machine at which nobody listens. */
+/** Returns an address of this machine at which nobody listens; below those that the system gives to connections (Linux: from 32768). */
 export async function freeTarget(): Promise<string> {
-  const server = createServer().listen(0, "127.0.0.1");
-  await once(server, "listening");
-  const address = server.address();
-  server.close();
-  await once(server, "close");
-  if (address === null || typeof address === "string") {
-    throw new Error("no port");
+  while (true) {
+    const port = randomInt(12_000, 32_000);
+    const server = createServer().listen(port, "127.0.0.1");
+    try {
+      await once(server, "listening");
+    } catch {
+      continue; // it is taken
+    }
+    server.close();
+    await once(server, "close");
+    return `127.0.0.1:${port}`;
   }
-  return `127.0.0.1:${address.port}`;
 }
 
 function fact(banner: string, name: string): string {

@@ -160,7 +160,7 @@ async fn dropping_a_call_cancels_it() {
 async fn a_timeout_ends_a_call_that_has_begun_to_answer() {
     let mut server = Fake::saying(vec![BEGIN, Act::AwaitReset]).await;
 
-    let error = server.client().with_timeout(Duration::from_millis(200)).complete("Hi").await.unwrap_err();
+    let error = server.client().with_timeout(Duration::from_secs(1)).complete("Hi").await.unwrap_err();
     server.call().await;
 
     assert_eq!(error.name(), "PROVIDER_TIMEOUT");

@@ -153,7 +153,7 @@ async fn dropping_a_stream_cancels_the_call() {
 async fn a_timeout_ends_a_stream_that_has_fallen_silent() {
     let mut server = Fake::saying(vec![BEGIN, message(&text("Hi")), Act::AwaitReset]).await;
 
-    let (seen, error) = read(&mut server.client().with_timeout(Duration::from_millis(200)).stream("Hi")).await;
+    let (seen, error) = read(&mut server.client().with_timeout(Duration::from_secs(1)).stream("Hi")).await;
     server.call().await;
 
     assert_eq!(seen, [text("Hi")]);
