@@ -4,9 +4,24 @@ from __future__ import annotations
 
 import asyncio
 import gc
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from typing import Any
+from unittest.mock import patch
+
+
+class Clock:
+    """The time of the running event loop, which stands still until it is told to go on."""
+
+    def __init__(self) -> None:
+        self._now = asyncio.get_running_loop().time()
+
+    def __call__(self) -> float:
+        return self._now
+
+    def go_on(self, seconds: float) -> None:
+        """Makes it later; what is due then happens at the next turn of the event loop."""
+        self._now += seconds
 
 
 async def settle() -> None:
@@ -30,3 +45,11 @@ async def nothing_left() -> AsyncIterator[None]:
     gc.collect()
     await settle()
     assert (left, unseen) == (set(), [])
+
+
+@contextmanager
+def standing_still() -> Iterator[Clock]:
+    """Gives the running event loop a clock that a test moves, so that no time limit depends on how busy the machine is."""
+    clock = Clock()
+    with patch.object(asyncio.get_running_loop(), "time", clock):
+        yield clock

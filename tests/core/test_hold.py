@@ -22,7 +22,7 @@ from loom_grpc.v1.llm_service_pb2 import (
     ToolCallDelta,
 )
 from loom_grpc.v1.message_pb2 import Media, Part
-from tests.loop import nothing_left, settle
+from tests.loop import nothing_left, settle, standing_still
 
 NEVER_S = 60.0
 SOON_S = 0.01
@@ -163,20 +163,19 @@ async def test_what_a_provider_says_in_its_own_words_is_replaced_by_the_next_att
 
 
 async def test_beginning_anew_does_not_give_it_more_time() -> None:
-    caller, loop = Caller(), asyncio.get_running_loop()
-    later: list[bool] = []
-    async with caller.hold(seconds=SOON_S) as hold:
-        await send_all(hold, STARTED, text("a"))
-        await asyncio.sleep(SOON_S / 2)
-        # Timers fire in the order of their times: had the second answer all the time, this one would be the earlier.
-        loop.call_later(SOON_S, lambda: later.append(caller.call.held))
-        await send_all(hold, AGAIN, text("b"))
-        await caller.came.wait()
-        await settle()
-        at_last = list(caller.got)
-        await asyncio.sleep(SOON_S)
+    caller = Caller()
+    with standing_still() as clock:
+        async with caller.hold(seconds=SOON_S) as hold:
+            await send_all(hold, STARTED, text("a"))
+            clock.go_on(0.9 * SOON_S)
+            await send_all(hold, AGAIN, text("b"))
+            await settle()
+            before = list(caller.got)
+            clock.go_on(0.2 * SOON_S)
+            await settle()
+            after = list(caller.got)
 
-    assert (at_last, later) == ([AGAIN, text("b")], [False])
+    assert (before, after) == ([], [AGAIN, text("b")])
 
 
 async def test_what_is_left_of_an_answer_that_broke_off_is_not_let_go_when_the_time_is_over() -> None:
