@@ -40,6 +40,10 @@ HELLO = LlmRequest(messages=[Message(role=ROLE_USER, content="Hello")])
 PATIENT = Limits(connect_s=5, first_token_s=5, idle_s=5)
 SOON = 0.1
 """A limit that is meant to be reached."""
+LATER = 0.8
+"""A limit that is meant not to be reached, though a busy machine halts this process for a while."""
+CLOSE_S = 1.0
+"""How soon a connection is closed for which nobody waits; most of that is for a busy machine."""
 
 
 def chunk(content: str = "", finish: str | None = None) -> str:
@@ -108,7 +112,7 @@ async def failure(doing: Awaitable[object]) -> LlmError:
 
 
 async def closes_soon(connection: Connection) -> None:
-    async with asyncio.timeout(0.05):
+    async with asyncio.timeout(CLOSE_S):
         await connection.closed.wait()
 
 
@@ -214,14 +218,14 @@ async def test_the_time_of_the_provider_is_counted_and_that_of_the_caller_is_not
     async def wait(event: LlmEvent) -> None:
         if event.HasField("completed"):
             slow.set()
-            await asyncio.sleep(0.2)
+            await asyncio.sleep(1)
 
     async with provider(script) as (_, openai):
         call = new_call()
         await openai(call, Caller(wait))
 
     assert slow.is_set()
-    assert 0.04 < call.upstream_s < 0.15
+    assert 0.04 < call.upstream_s < 1
 
 
 # How an answer ends
@@ -352,36 +356,36 @@ async def test_a_silent_provider_is_given_up_in_time(script: Script, limits: Lim
         await closes_soon(stand.connections[0])
 
     assert (error.reason, error.message) == (PROVIDER_TIMEOUT, words)
-    assert asyncio.get_running_loop().time() - began < 3 * SOON
+    assert asyncio.get_running_loop().time() - began < 3
 
 
 async def test_a_stream_that_speaks_now_and_then_is_not_silent() -> None:
     async def script(connection: Connection) -> None:
         await connection.head()
-        for _ in range(6):
+        for _ in range(10):
             await connection.send(chunk("x"))
-            await asyncio.sleep(SOON / 2)
+            await asyncio.sleep(LATER / 8)
         await connection.send(chunk("", "stop"))
         await connection.end()
 
-    async with provider(script, limits=Limits(5, SOON, SOON)) as (_, openai):
+    async with provider(script, limits=Limits(5, LATER, LATER)) as (_, openai):
         caller = Caller()
         await openai(new_call(), caller)
 
-    assert caller.events[-1].completed.response.message.content == "xxxxxx"
+    assert caller.events[-1].completed.response.message.content == "x" * 10
 
 
 async def test_signs_of_life_keep_a_stream_that_has_begun_open() -> None:
     async def script(connection: Connection) -> None:
         await connection.head()
         await connection.send(chunk("Hi"))
-        for _ in range(6):
-            await asyncio.sleep(SOON / 2)
+        for _ in range(10):
+            await asyncio.sleep(LATER / 8)
             await connection.send(": ping\n\n")
         await connection.send(chunk("", "stop"))
         await connection.end()
 
-    async with provider(script, limits=Limits(5, 5, SOON)) as (_, openai):
+    async with provider(script, limits=Limits(5, 5, LATER)) as (_, openai):
         caller = Caller()
         await openai(new_call(), caller)
 
@@ -429,10 +433,11 @@ async def test_a_deadline_that_has_passed_ends_the_call_at_once() -> None:
 
 
 async def test_a_slow_caller_is_not_a_silent_provider() -> None:
-    async def wait(_event: LlmEvent) -> None:
-        await asyncio.sleep(1.5 * SOON)
+    async def wait(event: LlmEvent) -> None:
+        if event.HasField("text_delta"):
+            await asyncio.sleep(1.5 * LATER)
 
-    async with provider(stream_answer(chunk("Hi"), chunk("", "stop"), DONE), limits=Limits(5, SOON, SOON)) as (
+    async with provider(stream_answer(chunk("Hi"), chunk("", "stop"), DONE), limits=Limits(5, LATER, LATER)) as (
         _,
         openai,
     ):
@@ -513,7 +518,7 @@ async def test_an_error_whose_body_never_ends_is_told_by_its_status(
         await closes_soon(stand.connections[0])
 
     assert (error.reason, error.metadata) == (PROVIDER_UNAVAILABLE, {"provider_status": "503"})
-    assert asyncio.get_running_loop().time() - began < 5 * SOON
+    assert asyncio.get_running_loop().time() - began < 3
 
 
 async def test_a_key_that_cannot_be_had_is_the_failure() -> None:
@@ -832,7 +837,8 @@ async def test_models_are_listed() -> None:
 async def test_a_list_that_does_not_come_is_a_failure(
     script: Script, reason: ErrorReason.ValueType, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(upstream, "_FETCH_S", 2 * SOON)
+    if reason is PROVIDER_TIMEOUT:
+        monkeypatch.setattr(upstream, "_FETCH_S", SOON)
     async with provider(script) as (_, openai):
         error = await failure(openai.models(new_call(stream=False)))
 
