@@ -16,7 +16,7 @@ from tests.app.crowd import KEY, configuration, serving, shop
 from tests.program import Server
 from tests.server.test_worker import OWN
 
-BLOCK_S: Final = 2
+BLOCK_S: Final = 4
 FAILURES: Final = 5
 
 
@@ -74,7 +74,7 @@ async def test_five_failures_at_any_worker_block_an_address_at_all_and_the_next_
         await guess(server)
         second = await refused_s(server, "203.0.113.8")
 
-    assert (first, second) == (BLOCK_S, 2 * BLOCK_S)
+    assert 0 < first <= BLOCK_S < second <= 2 * BLOCK_S
 
 
 async def test_behind_a_trusted_proxy_only_the_address_is_blocked_that_guesses(tmp_path: Path) -> None:
@@ -82,6 +82,6 @@ async def test_behind_a_trusted_proxy_only_the_address_is_blocked_that_guesses(t
     async with shop() as found, serving(tmp_path, configuration(found, access=access), workers=2) as server:
         await guess(server, "198.51.100.1, 203.0.113.7")
 
-        assert await refused_s(server, "198.51.100.2, 203.0.113.7") == 30
+        assert 15 < await refused_s(server, "198.51.100.2, 203.0.113.7") <= 30
         assert await over_http(server, KEY, "203.0.113.7, 203.0.113.8") == (200, None)
         assert await over_grpc(server, KEY, "203.0.113.8") is grpc.StatusCode.OK
