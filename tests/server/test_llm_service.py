@@ -32,8 +32,10 @@ from tests.server.serving import COMPLETION, HI, LAST, chunk, configuration, ser
 from tests.stand_in import Connection, answer, json_answer, stand_in, stream_answer
 from tests.telemetry.lines import Log, telemetry
 
-CLOSE_S = 0.05
-"""How soon a cancelled call must have closed the provider's connection."""
+CLOSE_S = 1.0
+"""How soon a call that has ended must have closed the provider's connection; most of that is for a busy machine."""
+DEADLINE_S = 0.5
+"""A caller's deadline, until which a call gets to the provider on a busy machine too."""
 
 
 def details(error: grpc.aio.AioRpcError) -> tuple[error_details_pb2.ErrorInfo, float | None]:
@@ -144,21 +146,21 @@ async def test_the_deadline_of_a_unary_call_ends_it_at_the_provider_too() -> Non
     async with stand_in(silent) as upstream, serving(configuration(upstream.url)) as server:
         began = time.perf_counter()
         with pytest.raises(grpc.aio.AioRpcError) as failure:
-            await server.stub.Complete(HI, timeout=0.2)
+            await server.stub.Complete(HI, timeout=DEADLINE_S)
         await upstream.connections[0].closed.wait()
 
     assert failure.value.code() == grpc.StatusCode.DEADLINE_EXCEEDED
-    assert 0.15 < time.perf_counter() - began < 0.2 + 10 * CLOSE_S
+    assert DEADLINE_S - 0.05 < time.perf_counter() - began < DEADLINE_S + CLOSE_S
 
 
 async def test_the_deadline_of_a_stream_ends_it_at_the_provider_too() -> None:
     async with stand_in(silent) as upstream, serving(configuration(upstream.url)) as server:
         began = time.perf_counter()
-        _, failure = await failed_stream(server.stub.Stream(HI, timeout=0.2))
+        _, failure = await failed_stream(server.stub.Stream(HI, timeout=DEADLINE_S))
         await upstream.connections[0].closed.wait()
 
     assert failure.code() == grpc.StatusCode.DEADLINE_EXCEEDED
-    assert 0.15 < time.perf_counter() - began < 0.2 + 10 * CLOSE_S
+    assert DEADLINE_S - 0.05 < time.perf_counter() - began < DEADLINE_S + CLOSE_S
 
 
 async def test_deadlines_that_pass_for_caller_and_server_at_once_are_no_error_in_the_log(tmp_path: Path) -> None:
