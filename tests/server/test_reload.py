@@ -6,6 +6,7 @@ import asyncio
 import gc
 import json
 import os
+import re
 import signal
 import weakref
 from collections.abc import AsyncIterator, Callable
@@ -377,8 +378,11 @@ async def test_a_worker_that_dies_over_a_configuration_keeps_the_others_from_it_
         first, second = workers_of(server)
         for worker in (first, second):
             os.kill(worker, signal.SIGSTOP)
+        before_it = written_by(server.process.pid)
         server.process.send_signal(signal.SIGHUP)
-        await asyncio.sleep(0.3)  # the parent hands the configuration to one that cannot take it
+        async with asyncio.timeout(15):  # until the parent has handed the configuration to one that cannot take it
+            while written_by(server.process.pid) < before_it + len(CONFIG):  # noqa: ASYNC110 - nothing tells of it
+                await asyncio.sleep(0.01)
         os.kill(first, signal.SIGKILL)
         os.kill(second, signal.SIGCONT)
         (refused,) = await until(server, "config_refused")
@@ -493,6 +497,13 @@ async def test_a_server_that_is_about_to_stop_does_not_reload(tmp_path: Path) ->
                 await server.reload(asks(upstream, upstream))
 
     assert refused.value.reason == ErrorReason.ERROR_REASON_DRAINING
+
+
+def written_by(pid: int) -> int:
+    """Returns how many bytes a process has written so far, to whatever it may be (Linux)."""
+    found = re.search(r"^wchar: (\d+)$", Path(f"/proc/{pid}/io").read_text(), re.MULTILINE)
+    assert found
+    return int(found[1])
 
 
 def workers_of(server: Server) -> list[int]:
