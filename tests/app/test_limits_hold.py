@@ -29,7 +29,7 @@ GUESS: Final = estimate_tokens(request("wait")) + MAX_TOKENS
 """What is taken of the limit on tokens before a call."""
 OWNERS: Final = "loom:quota:owners"
 LEASE_S: Final = 31
-BUDGET: Final = {"budgets": [{"scope": "user", "id": "ann", "period": "day", "usd": 1}]}
+BUDGET: Final = {"budgets": [{"scope": "user", "id": "ann", "period": "total", "usd": 1}]}
 
 
 @pytest.fixture(scope="module")
