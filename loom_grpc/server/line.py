@@ -51,6 +51,13 @@ class Tells(NamedTuple):
     warnings: tuple[str, ...] = ()
 
 
+class Misses(NamedTuple):
+    """Another worker cannot begin to serve, and is tried again."""
+
+    number: int
+    problems: tuple[str, ...]
+
+
 class Line:
     """A worker's end, in the running event loop."""
 
@@ -112,6 +119,8 @@ class Line:
             task.add_done_callback(self._trying.discard)
         elif isinstance(message, Tells):
             self._tell(message)
+        elif isinstance(message, Misses):
+            self._telemetry.worker_missing(message.number, message.problems)
 
     async def _try(self, config: Config) -> None:
         problems: tuple[str, ...] = ()

@@ -25,11 +25,13 @@ from types import FrameType
 from typing import Any, Final, NamedTuple
 
 from loom_grpc.config import Config, ConfigError, Loaded, changed_keys
-from loom_grpc.server.line import Gives, Offers, Serves, Tells, Tried, Wants
+from loom_grpc.server.line import Gives, Misses, Offers, Serves, Tells, Tried, Wants
 from loom_grpc.server.source import Source
 
 _MAX_EARLY_DEATHS: Final = 3
 """So many workers that die one after the other without having served end the server: the cause will not go away."""
+_AGAIN_S: Final = 5.0
+"""How long after a worker that could not take a dead one's place, while others serve, the next one tries."""
 _SPAWN: Final = multiprocessing.get_context("spawn")
 _IGNORED: Final = (signal.SIGINT, signal.SIGHUP)
 """What workers leave to their parent."""
@@ -51,7 +53,7 @@ class _Worker:
     trying: Config | None = None
     refused: Config | None = None
 
-    def say(self, message: Offers | Tells) -> None:
+    def say(self, message: Misses | Offers | Tells) -> None:
         """Tells the worker something; one that has just died needs no word."""
         with suppress(OSError):
             self.line.send(message)
@@ -124,6 +126,8 @@ class _Fleet:
         self._on_ready = on_ready
         self._workers: dict[int, _Worker] = {}
         self._unserved: set[int] = set(range(config.workers))
+        self._put_off: dict[int, float] = {}
+        """When those begin whose place is empty for now, on the monotonic clock."""
         self._early_deaths = 0
         self._refusal: tuple[str, ...] = ()
         self._signals = 0
@@ -139,7 +143,7 @@ class _Fleet:
             signal.signal(heard, self._on_signal)
         for number in range(self._config.workers):
             self._start(number)
-        while self._workers:
+        while self._workers or self._put_off:
             lines = {worker.line: worker for worker in self._workers.values()}
             ends = {worker.process.sentinel: worker for worker in self._workers.values()}
             for source in wait([wake, *lines, *ends], self._pause_s()):
@@ -179,12 +183,21 @@ class _Fleet:
             case Serves():
                 self._welcome(worker)
             case Gives(problems):
-                self._refusal = problems
-                self._end()
+                self._miss(worker, problems)
             case Wants(number):
                 self._wishes.append(_Wish(worker, number))
             case Tried(problems):
                 self._weigh(worker, problems)
+
+    def _miss(self, worker: _Worker, problems: tuple[str, ...]) -> None:
+        """Ends a server that cannot begin. Where others have served and still do, what keeps a worker from it may pass."""
+        serving = [other for other in self._workers.values() if other.serves]
+        if not serving or self._on_ready is not _said:
+            self._refusal = problems
+            self._end()
+        elif not self._signals:
+            self._put_off[worker.number] = time.monotonic() + _AGAIN_S
+            serving[0].say(Misses(worker.number, problems))
 
     def _welcome(self, worker: _Worker) -> None:
         """Counts a worker in that has begun to serve."""
@@ -197,11 +210,14 @@ class _Fleet:
 
     def _pause_s(self) -> float:
         due = self._trial.due if self._trial is not None else math.inf
-        return max(0.0, min(self._look_at, due) - time.monotonic())
+        return max(0.0, min(self._look_at, due, *self._put_off.values()) - time.monotonic())
 
     def _look(self) -> None:
-        """Looks at the file when it is time to, and gives up on a worker that is silent about a configuration."""
+        """Does what is due: fills empty places, gives up on a worker that is silent about a configuration, and looks at the file."""
         now = time.monotonic()
+        for number in [number for number, due in self._put_off.items() if now >= due]:
+            del self._put_off[number]
+            self._start(number)
         if self._trial is not None and now >= self._trial.due:
             wish, self._trial = self._trial.wish, None
             self._tell(wish, problems=("the worker that tried the new configuration does not answer; try once more",))
@@ -284,6 +300,8 @@ class _Fleet:
         if self._trial is not None and self._trial.worker is worker:
             self._trial = None
             self._bury_trial()
+        if worker.number in self._put_off:
+            return
         if worker.number in self._unserved:
             self._early_deaths += 1
         if self._early_deaths >= _MAX_EARLY_DEATHS:
@@ -319,6 +337,7 @@ class _Fleet:
         self._signal_workers(signal.SIGTERM)
 
     def _signal_workers(self, number: int) -> None:
+        self._put_off.clear()
         self._trial = None  # its worker tells who asked for it that the server stops
         for worker in self._workers.values():
             if worker.process.pid is not None and worker.process.is_alive():

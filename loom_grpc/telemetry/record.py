@@ -321,6 +321,10 @@ class Telemetry:
         """Tells of something in a configuration that can be used and is probably not meant so."""
         self.log.warning("config_doubtful", message=redact.line(warning))
 
+    def worker_missing(self, number: int, problems: Sequence[str]) -> None:
+        """Tells what keeps a worker from taking the place of one that died; the others serve."""
+        self.log.error("worker_missing", number=number, problems=[redact.line(problem) for problem in problems])
+
     def listing_failed(self, provider: str, error: LlmError) -> None:
         """Tells that a provider would not say which models it has."""
         self.log.warning("listing_failed", provider=provider, **self._failure(error, None))

@@ -149,6 +149,7 @@ in the code, without their messages, which may repeat anything.
 | `config_unchanged` | info | The configuration was read again and is as it was |
 | `config_refused` | error | A configuration cannot be served and the one before stays; `problems` has a line for each reason |
 | `config_doubtful` | warning | Something in a configuration that was read again is probably not meant so |
+| `worker_missing` | error | Why (`problems`) no worker takes a dead one's place (`number`); it is tried again, and the others serve |
 | `listing_failed` | warning | A provider would not say which models it has |
 | `auditing` | info | The auditor has begun: `queue`, `metrics_port` |
 | `auditor_unavailable`, `auditor_works_again` | error, info | The auditor does not reach the broker or the database, or does again |

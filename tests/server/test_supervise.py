@@ -6,13 +6,14 @@ import os
 import signal
 from collections.abc import Iterator
 from contextlib import suppress
+from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from pathlib import Path
 
 import pytest
 
-from loom_grpc.config import Config, Loaded
-from loom_grpc.server.line import Serves, Wants
+from loom_grpc.config import Config, ConfigError, Loaded
+from loom_grpc.server.line import Misses, Serves, Wants
 from loom_grpc.server.source import Source
 from loom_grpc.server.worker import supervise
 
@@ -67,6 +68,47 @@ def stop_amid_a_reload(config: Config, number: int, shared: Path, line: Connecti
 
 def test_a_stop_amid_a_reload_is_the_end_of_both() -> None:
     assert supervise(loaded(), Changed(), stop_amid_a_reload, lambda *_: None) == 0
+
+
+@dataclass
+class LosesOne:
+    """Worker 1 is killed when all serve; the first one in its place cannot begin, and the second one can."""
+
+    folder: Path
+
+    def __call__(self, config: Config, number: int, shared: Path, line: Connection) -> int:
+        if number == 0:
+            line.send(Serves())
+            (self.folder / "heard").write_text(repr(line.recv()))
+            signal.pause()
+        with (self.folder / "lives").open("a+") as lives:
+            lives.write(f"{os.getpid()} ")
+            lives.seek(0)
+            life = len(lives.read().split())
+        if life == 2:
+            raise ConfigError("audit.spool_dir: the disk is full")
+        line.send(Serves())
+        if life == 3:
+            (self.folder / "said").write_text((self.folder / "heard").read_text())
+            os.kill(os.getppid(), signal.SIGTERM)
+        signal.pause()
+        return 0
+
+    def kill(self, *_: str) -> None:
+        os.kill(int((self.folder / "lives").read_text()), signal.SIGKILL)
+
+
+def test_a_worker_that_cannot_take_a_dead_ones_place_is_tried_again_while_others_serve(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("loom_grpc.server.worker._AGAIN_S", 0.1)
+    os.mkfifo(tmp_path / "heard")  # so that who writes to it waits for who reads
+    work = LosesOne(tmp_path)
+
+    assert supervise(loaded(), Changed(), work, work.kill) == 0
+
+    assert (tmp_path / "said").read_text() == repr(Misses(1, ("audit.spool_dir: the disk is full",)))
+    assert len((tmp_path / "lives").read_text().split()) == 3
 
 
 class Interrupted:
