@@ -25,7 +25,7 @@ from tests.redis_server import redis_server
 from tests.server.serving import health_of
 
 SERVING, NOT_SERVING = health_pb2.HealthCheckResponse.SERVING, health_pb2.HealthCheckResponse.NOT_SERVING
-LONG: Any = {"model": "mock-slow", "max_tokens": 7}
+LONG: Any = {"model": "mock-slow", "max_tokens": 16}
 """A word every half second."""
 
 
@@ -93,7 +93,7 @@ async def test_sigterm_drains_a_long_stream_to_its_end_while_nothing_new_is_take
             events: list[LlmEvent] = [await anext(stream)]
 
             server.process.send_signal(signal.SIGTERM)
-            told = (await asyncio.wait_for(watch.read(), 2)).status
+            told = (await asyncio.wait_for(watch.read(), 5)).status
             await client.channel.wait_for_state_change(grpc.ChannelConnectivity.READY)  # until it is asked to go
             async with grpc.aio.insecure_channel(server.grpc_address) as new:
                 await new.channel_ready()  # for some milliseconds nobody listens
