@@ -78,6 +78,11 @@ make_venv() {
   "$python" -m venv --clear .venv
 }
 
+# Installs the packages of a folder in JavaScript; Node.js itself came with the Python packages: install_npm FOLDER
+install_npm() {
+  .venv/bin/npm ci --loglevel error --no-audit --no-fund --prefix "$1" >/dev/null || fail "could not install the npm packages of $1."
+}
+
 echo "Setting up .venv for: $1 (only once) ..."
 if [ "$1" = dev ] && ! has_postgres; then
   install_server postgresql PostgreSQL LOOM_TEST_POSTGRES_URL
@@ -96,14 +101,14 @@ fi
 pip=(.venv/bin/python -m pip install --quiet --disable-pip-version-check --no-input)
 "${pip[@]}" --require-hashes -r "requirements/$1.lock"
 "${pip[@]}" --no-deps --no-build-isolation -e .
-# The clients in JavaScript that the tests run, and ours that they put into a browser; Node.js itself came with the Python packages.
+# The clients in JavaScript and Go that the tests run, and ours that they put into a browser; at once, for they are mostly waited for.
 if [ "$1" = dev ]; then
-  for folder in tests/node clients/typescript; do
-    .venv/bin/npm ci --prefix "$folder" --loglevel error || fail "could not install the npm packages of $folder."
-  done
-fi
-# The clients in Go that the tests run.
-if [ "$1" = dev ]; then
+  install_npm tests/node &
+  theirs=$!
+  install_npm clients/typescript &
+  ours=$!
   scripts/go_tools.sh
+  wait "$theirs"
+  wait "$ours"
 fi
 touch ".venv/.$1"
