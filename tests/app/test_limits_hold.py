@@ -137,9 +137,10 @@ async def exactly(number: int, callers: Crowd, calls: Iterable[Coroutine[Any, An
 
 async def survivors_of(tasks: list[asyncio.Task[None]]) -> int:
     """Waits for the end of the streams that break off, and returns how many do not."""
-    await asyncio.wait(tasks, timeout=10, return_when=asyncio.FIRST_COMPLETED)
-    await asyncio.sleep(0.5)  # they break off at the same moment, and nothing tells which was the last
-    return sum(not task.done() for task in tasks)
+    ended, left = await asyncio.wait(tasks, timeout=10, return_when=asyncio.FIRST_COMPLETED)
+    while ended and left:  # they break off at the same moment, and nothing tells which was the last
+        ended, left = await asyncio.wait(left, timeout=1, return_when=asyncio.FIRST_COMPLETED)
+    return len(left)
 
 
 async def until_reserved(found: Crowd, nanos: int) -> None:
