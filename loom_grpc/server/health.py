@@ -73,12 +73,12 @@ class Health(health_pb2_grpc.HealthServicer):
     async def _tell_changes(self, service: str, context: Any) -> None:
         told: int | None = None
         while True:
-            changed = self._changed
+            changed, is_last = self._changed, self._draining
             status = self._statuses.get(service, _SERVICE_UNKNOWN)
             if status != told:
                 await context.write(HealthCheckResponse(status=status))
                 told = status
-            if self._draining:
+            if is_last:
                 return
             await changed.wait()
 

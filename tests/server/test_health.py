@@ -16,6 +16,7 @@ from grpc_status import rpc_status
 
 from loom_grpc.config import Config
 from loom_grpc.server.edge import GrpcEdge
+from loom_grpc.server.health import Health
 from loom_grpc.telemetry import Telemetry
 from loom_grpc.v1.llm_service_pb2 import LlmRequest
 from loom_grpc.v1.message_pb2 import ROLE_USER, Message
@@ -123,6 +124,31 @@ async def test_a_mistake_is_logged_and_the_health_of_providers_is_told_all_the_s
 
     assert told == ["SERVING", "NOT_SERVING"]
     assert log.getvalue().count(b'"event":"crashed"') == 1
+
+
+class SlowWatcher:
+    """Takes what it is told only when it is let."""
+
+    def __init__(self) -> None:
+        self.told: list[str] = []
+        self.takes = asyncio.Event()
+
+    async def write(self, answer: HealthCheckResponse) -> None:
+        self.told.append(word(answer))
+        await self.takes.wait()
+
+
+async def test_a_watcher_that_is_told_something_when_the_drain_begins_is_told_of_it_too() -> None:
+    health, watcher = Health([LLM], providers_of=LLM), SlowWatcher()
+    health.tell({})
+
+    watching = asyncio.create_task(health.Watch(HealthCheckRequest(), watcher))
+    await asyncio.sleep(0)
+    health.drain()
+    watcher.takes.set()
+    await watching
+
+    assert watcher.told == ["SERVING", "NOT_SERVING"]
 
 
 async def test_while_it_drains_whoever_connects_is_told_so() -> None:
