@@ -10,6 +10,8 @@ from typing import Any, cast
 
 import orjson
 
+from tests.loop import settle
+
 
 @dataclass
 class Asked:
@@ -175,15 +177,19 @@ async def stand_in(*scripts: Script) -> AsyncIterator[StandIn]:
     """Runs a stand-in on a free port of the loopback address."""
     upstream = StandIn()
     upstream.play(*scripts)
-    server = await asyncio.get_running_loop().create_server(lambda: _Peer(upstream), "127.0.0.1", 0)
+    loop = asyncio.get_running_loop()
+    server = await loop.create_server(lambda: _Peer(upstream), "127.0.0.1", 0)
     upstream.url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
     try:
         yield upstream
     finally:
+        # Python's own loop never closes a connection that comes as `close` is called: https://github.com/python/cpython/issues/109564
+        for listener in server.sockets:
+            loop.remove_reader(listener.fileno())
+        await settle()
         server.close()
         await server.wait_closed()
-        for _ in range(3):  # turns, after which a connection that came just now is one of the open ones
-            await asyncio.sleep(0)
+        await settle()  # a connection that came just now is one of the open ones
         for transport in upstream.open:
             transport.abort()
         while upstream.open:  # noqa: ASYNC110 - a turn of the event loop is all that it takes
