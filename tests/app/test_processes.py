@@ -11,7 +11,9 @@ from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
+from statistics import median
 from typing import Any
 
 import aiohttp
@@ -45,8 +47,10 @@ from tests.server.test_worker import OWN, log_of, workers
 from tests.stand_in import Connection
 
 ON, OFF, PAUSED = ACCOUNT_STATUS_AVAILABLE, ACCOUNT_STATUS_DISABLED, ACCOUNT_STATUS_COOLING_DOWN
-KNOWN_S = 6.0
-"""How long it may take until all processes know what one of them knows: two seconds (docs/accounts.md), and the rest on a busy machine."""
+KNOWN_S = 2.0
+"""How long it may take until all processes know what one of them knows (docs/accounts.md)."""
+PATIENCE_S = 6.0
+"""How long that is waited for."""
 FREE = ("--grpc-address", "127.0.0.1:0", "--http-address", "127.0.0.1:0", "--log-level", "warning")
 
 
@@ -92,7 +96,7 @@ class Process:
     async def knows(self, **statuses: AccountStatus.ValueType) -> float:
         """Waits until the process knows this of its accounts; returns how long it took, in seconds."""
         began = time.perf_counter()
-        async with asyncio.timeout(KNOWN_S):
+        async with asyncio.timeout(PATIENCE_S):
             async for health in self.admin.watch_health("openai"):
                 if {account.id: account.status for account in health.pools[0].accounts} == statuses:
                     break
@@ -166,14 +170,16 @@ async def until(check: Callable[[], Awaitable[bool]], within_s: float) -> float:
 # What an operator does, and what a provider says
 
 
-async def test_what_one_process_knows_of_accounts_the_other_knows_soon(tmp_path: Path) -> None:
+async def test_what_one_process_knows_of_accounts_the_other_knows_within_two_seconds(tmp_path: Path) -> None:
     """All kinds of store at once, for it is mostly waiting."""
     async with AsyncExitStack() as stack:
         cases = [
             await stack.enter_async_context(pair(kind, layout, tmp_path / kind))
             for kind, layout in (("file", "workers"), ("sqlite", "servers"), ("postgresql", "workers"))
         ]
-        await asyncio.gather(*(check_that_news_travel(*case) for case in cases))
+        times = chain.from_iterable(await asyncio.gather(*(check_that_news_travel(*case) for case in cases)))
+
+    assert median(times) < KNOWN_S  # and not the longest, to which a busy machine adds a second
 
 
 @asynccontextmanager
@@ -188,7 +194,8 @@ async def pair(kind: str, layout: str, folder: Path) -> AsyncIterator[tuple[Many
                 yield provider, one, other
 
 
-async def check_that_news_travel(provider: ManyAccounts, one: Process, other: Process) -> None:
+async def check_that_news_travel(provider: ManyAccounts, one: Process, other: Process) -> tuple[float, float, float]:
+    """Returns how many seconds it took each time until the other process knew."""
     await one.admin.disable_account("openai", "a")
     await one.admin.add_account("openai", "new", "key-new")
     switched_s = await other.knows(a=OFF, b=ON, new=ON)
@@ -210,6 +217,7 @@ async def check_that_news_travel(provider: ManyAccounts, one: Process, other: Pr
     assert fourth == {"key-a": 4}
     assert paused[0].cooling_until == paused[1].cooling_until
     assert paused[0].last_error == paused[1].last_error
+    return switched_s, back_s, paused_s
 
 
 async def shown(provider: ManyAccounts, process: Process, calls: int) -> dict[str, int]:

@@ -31,7 +31,7 @@ EDGES: Final[Mapping[str, Edge]] = {
 SOON_S: Final = 1.0
 """What a busy machine may add to a time."""
 CLOSE_S: Final = 0.05
-"""How soon a caller that goes away must have closed the provider's connection, where times are measured."""
+"""How soon a caller that goes away must have closed the provider's connection."""
 STALL_S: Final = 0.6
 """How long the server lets a stream stall in tests."""
 PEERS_STALL_S: Final = 6.0
@@ -137,7 +137,7 @@ async def meet(model: str, over: str, *, stall_s: float = STALL_S) -> Record:
     return Record(row.title, over, words(outcome), row.expected, round(outcome.lasted_s, 4), ok, seen, repr(outcome))
 
 
-async def leave(over: str, *, stream: bool, close_s: float = SOON_S) -> Record:
+async def leave(over: str, *, stream: bool) -> Record:
     """Has a caller go away, a stream's after its first event; `seconds` is how long the upstream's connection stays open after it."""
     title, model = LEFT[stream]
     async with upstream() as models, EDGES[over](configuration(models.url)) as caller:
@@ -147,7 +147,7 @@ async def leave(over: str, *, stream: bool, close_s: float = SOON_S) -> Record:
         go_away()
         is_closed = await _is_closed(models.attempts(model)[0].connection.closed)
         took_s = time.perf_counter() - began
-    ok = is_closed and took_s < close_s and models.seen() == {model: 1}
+    ok = is_closed and took_s < CLOSE_S and models.seen() == {model: 1}
     outcome = "closed" if is_closed else "still open"
     return Record(title, over, outcome, "closed at once", round(took_s, 4), ok, attempts_of(models, began))
 
@@ -164,4 +164,4 @@ async def _is_closed(closed: asyncio.Event) -> bool:
 async def all_records(*, stall_s: float = PEERS_STALL_S) -> list[Record]:
     """Runs the whole table by every way in, one case after the other."""
     records = [await meet(model, over, stall_s=stall_s) for model in TABLE for over in EDGES]
-    return records + [await leave(over, stream=stream, close_s=CLOSE_S) for stream in LEFT for over in EDGES]
+    return records + [await leave(over, stream=stream) for stream in LEFT for over in EDGES]

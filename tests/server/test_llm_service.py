@@ -27,13 +27,14 @@ from loom_grpc.v1.llm_service_pb2 import (
 from loom_grpc.v1.llm_service_pb2_grpc import LlmServiceStub
 from loom_grpc.v1.message_pb2 import ROLE_ASSISTANT, ROLE_USER, Message
 from loom_grpc.v1.usage_pb2 import Usage
+from tests.loop import quickest
 from tests.program import served
 from tests.server.serving import COMPLETION, HI, LAST, chunk, configuration, serving
 from tests.stand_in import Connection, answer, json_answer, stand_in, stream_answer
 from tests.telemetry.lines import Log, telemetry
 
-CLOSE_S = 1.0
-"""How soon a call that has ended must have closed the provider's connection; most of that is for a busy machine."""
+CLOSE_S = 0.05
+"""How soon a cancelled call must have closed the provider's connection."""
 DEADLINE_S = 0.5
 """A caller's deadline, until which a call gets to the provider on a busy machine too."""
 
@@ -116,14 +117,16 @@ async def test_trailing_metadata_tells_who_answered_and_what_it_took() -> None:
 
 
 async def test_cancelling_a_unary_call_closes_the_providers_connection_at_once() -> None:
-    async with stand_in(silent) as upstream, serving(configuration(upstream.url)) as server:
-        call = server.stub.Complete(HI)
-        await asyncio.gather(upstream.arrived.wait(), return_exceptions=True)
-        began = time.perf_counter()
-        call.cancel()
-        await upstream.connections[0].closed.wait()
+    async def cancel() -> float:
+        async with stand_in(silent) as upstream, serving(configuration(upstream.url)) as server:
+            call = server.stub.Complete(HI)
+            await asyncio.gather(upstream.arrived.wait(), return_exceptions=True)
+            began = time.perf_counter()
+            call.cancel()
+            await upstream.connections[0].closed.wait()
+            return time.perf_counter() - began
 
-    assert time.perf_counter() - began < CLOSE_S
+    assert await quickest(cancel) < CLOSE_S
 
 
 async def test_cancelling_a_stream_closes_the_providers_connection_at_once() -> None:
@@ -132,14 +135,16 @@ async def test_cancelling_a_stream_closes_the_providers_connection_at_once() -> 
         await connection.send(chunk("Hel"))
         await connection.closed.wait()
 
-    async with stand_in(endless) as upstream, serving(configuration(upstream.url)) as server:
-        call = server.stub.Stream(HI)
-        assert (await anext(aiter(call))).HasField("started")
-        began = time.perf_counter()
-        call.cancel()
-        await upstream.connections[0].closed.wait()
+    async def cancel() -> float:
+        async with stand_in(endless) as upstream, serving(configuration(upstream.url)) as server:
+            call = server.stub.Stream(HI)
+            assert (await anext(aiter(call))).HasField("started")
+            began = time.perf_counter()
+            call.cancel()
+            await upstream.connections[0].closed.wait()
+            return time.perf_counter() - began
 
-    assert time.perf_counter() - began < CLOSE_S
+    assert await quickest(cancel) < CLOSE_S
 
 
 async def test_the_deadline_of_a_unary_call_ends_it_at_the_provider_too() -> None:
@@ -150,7 +155,7 @@ async def test_the_deadline_of_a_unary_call_ends_it_at_the_provider_too() -> Non
         await upstream.connections[0].closed.wait()
 
     assert failure.value.code() == grpc.StatusCode.DEADLINE_EXCEEDED
-    assert DEADLINE_S - 0.05 < time.perf_counter() - began < DEADLINE_S + CLOSE_S
+    assert DEADLINE_S - 0.05 < time.perf_counter() - began < DEADLINE_S + 10 * CLOSE_S
 
 
 async def test_the_deadline_of_a_stream_ends_it_at_the_provider_too() -> None:
@@ -160,7 +165,7 @@ async def test_the_deadline_of_a_stream_ends_it_at_the_provider_too() -> None:
         await upstream.connections[0].closed.wait()
 
     assert failure.code() == grpc.StatusCode.DEADLINE_EXCEEDED
-    assert DEADLINE_S - 0.05 < time.perf_counter() - began < DEADLINE_S + CLOSE_S
+    assert DEADLINE_S - 0.05 < time.perf_counter() - began < DEADLINE_S + 10 * CLOSE_S
 
 
 async def test_deadlines_that_pass_for_caller_and_server_at_once_are_no_error_in_the_log(tmp_path: Path) -> None:
